@@ -1,0 +1,208 @@
+"""The card of one feature: everything the catalogue knows of it, as data and as one screen of text."""
+
+from __future__ import annotations
+
+import math
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any
+
+from .display import printable, short_number, visible_token
+from .errors import NotFoundError, UsageError, nearest
+from .formats import read
+from .tables import FEATURE
+
+if TYPE_CHECKING:
+    from .catalogue import Catalogue
+
+N_TOKENS = 10
+N_SETS = 5
+_STATISTICS = tuple(column.name for column in FEATURE.columns if column.sql_type == "FLOAT")
+_SPARKS = "▁▂▃▄▅▆▇█"
+_LEFT_WIDTH = 44
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Split `SAE/FEATURE`.
+
+    Raises:
+        UsageError: The part after the last slash is no index.
+    """
+    sae, _, feature = address.rpartition("/")
+    if not sae or not (feature.isascii() and feature.isdigit()):
+        raise UsageError(f"{address!r} is no feature; write SAE/FEATURE, such as gpt2-small/8-res-jb/573")
+    return sae, int(feature)
+
+
+def resolve_sae(catalogue: Catalogue, text: str) -> str:
+    """Return the slug that `text` names: exactly, as a GLOB, or as a part of exactly one slug.
+
+    Raises:
+        NotFoundError: None does.
+        UsageError: Several do.
+    """
+    found = read(
+        catalogue.sql(
+            "SELECT slug, slug = $text AS exact, slug GLOB $text OR contains(slug, $text) AS matching"
+            " FROM sae ORDER BY layer, slug",
+            {"text": text},
+        )
+    ).dicts()
+    matching = [row["slug"] for row in found if row["exact"]] or [row["slug"] for row in found if row["matching"]]
+    if not matching:
+        raise NotFoundError(f"no SAE matches {text!r}{nearest(text, [row['slug'] for row in found])}")
+    if len(matching) > 1:
+        listed = ", ".join(matching[:5]) + (f" and {len(matching) - 5} more" if len(matching) > 5 else "")
+        raise UsageError(f"{text!r} matches {len(matching)} SAEs; which of {listed}?")
+    return str(matching[0])
+
+
+def feature_card(catalogue: Catalogue, address: str) -> dict[str, Any]:
+    """Return what the catalogue knows of one feature, as plain data.
+
+    `statistics` maps a name to its value and its percentile: the share (%) of the SAE's features below it.
+
+    Args:
+        catalogue: The catalogue.
+        address: `SAE/FEATURE`; see `resolve_sae`.
+
+    Raises:
+        NotFoundError: There is no such SAE or feature.
+        UsageError: The address is malformed or ambiguous.
+    """
+    sae, feature = split_address(address)
+    slug = resolve_sae(catalogue, sae)
+    tokens = read(catalogue.query("tokens_of", sae=slug, feature=feature, n=N_TOKENS)).dicts()
+    row = _row(catalogue, slug, feature)
+    values = {name: row.pop(name) for name in _STATISTICS}
+    percentiles = _percentiles(catalogue, row["sae_id"], values)
+    counts, low, high = row.pop("histogram"), values["min"], values["max"]
+    token_columns = ("rank", "token", "raw", "weight", "token_id")
+    tokens = [{name: token[name] for name in token_columns} for token in tokens]
+    return {
+        **{name: row[name] for name in ("sae", "feature", "model", "kind", "layer", "hook_name", "url", "dead")},
+        "statistics": {name: {"value": value, "percentile": percentiles[name]} for name, value in values.items()},
+        "histogram": {"min": low, "max": high, "counts": counts},
+        "top_tokens": [token for token in tokens if token["rank"] > 0],
+        "bottom_tokens": [token for token in tokens if token["rank"] < 0],
+        "promoted_sets": _sets(catalogue, row["sae_id"], feature, +1),
+        "suppressed_sets": _sets(catalogue, row["sae_id"], feature, -1),
+        "explanations": _texts(catalogue, "text", "explanation", row["sae_id"], feature),
+        "tags": _texts(catalogue, "concat_ws(': ', tag, note)", "tag", row["sae_id"], feature),
+    }
+
+
+def _row(catalogue: Catalogue, slug: str, feature: int) -> dict[str, Any]:
+    found = read(
+        catalogue.sql(
+            "SELECT f.*, s.kind, s.hook_name FROM features f JOIN sae s USING (sae_id)"
+            " WHERE f.sae = $slug AND f.feature = $feature",
+            {"slug": slug, "feature": feature},
+        )
+    ).dicts()
+    if not found:
+        raise NotFoundError(f"no feature {feature} in {slug}; see 'featdex doctor'")
+    return found[0]
+
+
+def _percentiles(catalogue: Catalogue, sae_id: int, values: dict[str, float | None]) -> dict[str, float | None]:
+    shares = ", ".join(f'100 * avg(("{name}" < ${name}::FLOAT)::INTEGER) AS "{name}"' for name in values)
+    answer = read(catalogue.sql(f"SELECT {shares} FROM feature WHERE sae_id = $sae_id", {**values, "sae_id": sae_id}))
+    return answer.dicts()[0]
+
+
+def _sets(catalogue: Catalogue, sae_id: int, feature: int, direction: int) -> list[dict[str, Any]]:
+    return read(
+        catalogue.sql(
+            "SELECT t.name AS set_name, t.n_tokens, e.z, pow(10, e.log10_q) AS q, e.log10_q, e.es, e.auroc"
+            " FROM enrichment e JOIN token_set t USING (set_id)"
+            " WHERE e.sae_id = $sae_id AND e.feature = $feature AND e.z * $direction > 0"
+            f" ORDER BY e.z * $direction DESC, t.name LIMIT {N_SETS}",
+            {"sae_id": sae_id, "feature": feature, "direction": direction},
+        )
+    ).dicts()
+
+
+def _texts(catalogue: Catalogue, column: str, table: str, sae_id: int, feature: int) -> list[str]:
+    found = catalogue.sql(f"SELECT {column} AS text FROM {table} WHERE sae_id = ? AND feature = ?", [sae_id, feature])
+    return [row["text"] for row in read(found).dicts()]
+
+
+def render_card(card: dict[str, Any]) -> str:
+    """Return the card as text of one screen; tokens with visible spaces, nothing that can steer a terminal."""
+    place = ", ".join(
+        printable(str(part))
+        for part in (card["kind"], f"layer {card['layer']}" if card["layer"] is not None else None, card["hook_name"])
+        if part is not None
+    )
+    lines = [f"{printable(card['sae'])}/{card['feature']}  ({place}){'  dead' if card['dead'] else ''}"]
+    lines += [printable(card["url"])] if card["url"] else []
+    lines += ["", *_side_by_side(_statistic_lines(card["statistics"]))]
+    histogram = card["histogram"]
+    if histogram["counts"]:
+        low, high = short_number(histogram["min"]), short_number(histogram["max"])
+        lines += ["", f"{low} {sparkline(histogram['counts'])} {high}  (log counts)"]
+    lines += [
+        "",
+        *_columns("promotes", _token_lines(card["top_tokens"]), "suppresses", _token_lines(card["bottom_tokens"])),
+    ]
+    lines += [
+        "",
+        *_columns("sets, z, q", _set_lines(card["promoted_sets"]), "sets, z, q", _set_lines(card["suppressed_sets"])),
+    ]
+    lines += [f"explanation: {printable(text)}" for text in card["explanations"]]
+    lines += [f"tag: {printable(text)}" for text in card["tags"]]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def sparkline(counts: list[int]) -> str:
+    """Return counts as bars of eight heights, logarithmic so that the tails show; an empty bin is a blank."""
+    highest = math.log1p(max(counts, default=0)) or 1.0
+    levels = (math.ceil(math.log1p(count) / highest * len(_SPARKS)) for count in counts)
+    return "".join(_SPARKS[min(level, len(_SPARKS)) - 1] if level else " " for level in levels)
+
+
+def power_of_ten(log10_value: float | None) -> str:
+    """Return 10**x as text, also where a double would underflow to 0."""
+    if log10_value is None:
+        return ""
+    if log10_value > -300:
+        return f"{10.0**log10_value:.2g}"
+    exponent = math.floor(log10_value)
+    return f"{10.0 ** (log10_value - exponent):.1f}e{exponent}"
+
+
+def _statistic_lines(statistics: dict[str, dict[str, float | None]]) -> list[str]:
+    lines = []
+    for name, entry in statistics.items():
+        value, percentile = entry["value"], entry["percentile"]
+        if value is not None:
+            rank = "" if percentile is None else f"{percentile:5.1f} %"
+            lines.append(f"{name:<14}{short_number(value):>11}  {rank}")
+    return lines
+
+
+def _token_lines(tokens: list[dict[str, Any]]) -> list[str]:
+    return [f"{token['weight']:>9.4g}  {visible_token(token['token'])}" for token in tokens]
+
+
+def _set_lines(sets: list[dict[str, Any]]) -> list[str]:
+    return [
+        f"{_fitted(entry['set_name'], 22)} {entry['z']:>7.4g} {power_of_ten(entry['log10_q']):>9}" for entry in sets
+    ]
+
+
+def _fitted(text: str, width: int) -> str:
+    from rich.cells import cell_len, set_cell_size
+
+    text = printable(text)
+    return text + " " * (width - cell_len(text)) if cell_len(text) <= width else set_cell_size(text, width - 1) + "…"
+
+
+def _side_by_side(lines: list[str]) -> list[str]:
+    half = (len(lines) + 1) // 2
+    return [_fitted(left, _LEFT_WIDTH) + right for left, right in zip_longest(lines[:half], lines[half:], fillvalue="")]
+
+
+def _columns(left_title: str, left: list[str], right_title: str, right: list[str]) -> list[str]:
+    pairs = zip_longest([left_title, *left], [right_title, *right], fillvalue="")
+    return [_fitted(first, _LEFT_WIDTH) + second for first, second in pairs]

@@ -1,0 +1,166 @@
+"""The command `featdex`: its options, its verbs and what becomes of a fault.
+
+The verbs that read are in `cli_read` and `cli_show`. Those that write come from `featdex.ingest`, or from anybody,
+through the entry-point group `featdex.commands`: each entry is a function `register(app: typer.Typer) -> None`.
+They are loaded only for the help page and for a verb that is none of the reading ones, so reading needs no torch.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_group
+
+from . import cli_read, cli_show
+from .cli_common import Settings, example, narrate
+from .errors import ExitCode, FeatdexError, UsageError
+
+ENTRY_POINTS = "featdex.commands"
+_ANYWHERE = ("--db", "--wait")
+# Equal to `file.DEFAULT_WAIT_SECONDS`, whose module imports duckdb: the help page does without.
+_DEFAULT_WAIT = 10.0
+
+
+class FeatdexGroup(TyperGroup):
+    """The verbs: the reading ones, and those of other packages once they are needed."""
+
+    _loaded = False
+    _failures: tuple[str, ...] = ()
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Accept `--db` and `--wait` after the verb as well."""
+        return super().parse_args(ctx, _options_first(args))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a verb.
+
+        Raises:
+            UsageError: It is unknown while the commands of some package failed to load.
+        """
+        if cmd_name not in self.commands:
+            self._load()
+        if cmd_name not in self.commands and self._failures:
+            raise UsageError(f"no command {cmd_name!r}; {'; '.join(self._failures)}")
+        return super().get_command(ctx, cmd_name)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of all verbs."""
+        self._load()
+        return super().list_commands(ctx)
+
+    def _load(self) -> None:
+        if self._loaded:
+            return
+        self._loaded = True
+        from importlib.metadata import entry_points
+
+        failures = []
+        for entry in entry_points(group=ENTRY_POINTS):
+            extra = typer.Typer(rich_markup_mode=None)
+            extra.callback()(_no_options)
+            try:
+                entry.load()(extra)
+            except Exception as error:
+                # Whatever ails another package, reading goes on; the line says what to do when its verb is used.
+                failures.append(
+                    f"those of {entry.name!r} failed to load ({error}); pip install 'featdex[{entry.name}]'"
+                )
+                continue
+            for name, command in get_group(extra).commands.items():
+                self.commands.setdefault(name, command)
+        self._failures = tuple(failures)
+
+
+def _no_options() -> None:
+    """A group needs a callback to stay one where it has a single command."""
+
+
+def _options_first(arguments: list[str]) -> list[str]:
+    """Move `--db FILE` and `--wait SECONDS` before the verb."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    first: list[str] = []
+    rest: list[str] = []
+    pending = iter(arguments[:end])
+    for argument in pending:
+        if argument in _ANYWHERE:
+            first += [argument, *[value for value in [next(pending, None)] if value is not None]]
+        elif argument.startswith(tuple(f"{option}=" for option in _ANYWHERE)):
+            first.append(argument)
+        else:
+            rest.append(argument)
+    return first + rest + arguments[end:]
+
+
+app = typer.Typer(
+    name="featdex",
+    cls=FeatdexGroup,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=example("featdex --db demo.duckdb top girls_names --min-kurtosis 8"),
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from .file import featdex_version
+
+        print(f"featdex {featdex_version()}")
+        raise typer.Exit()
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    db: Annotated[Path | None, typer.Option("--db", envvar="FEATDEX_DB", help="The catalogue, a DuckDB file.")] = None,
+    wait: Annotated[
+        float, typer.Option("--wait", min=0, help="Seconds to wait for a catalogue in use.")
+    ] = _DEFAULT_WAIT,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """A catalogue of sparse-autoencoder features in one DuckDB file.
+
+    --db and --wait may also follow the verb.
+    """
+    context.obj = Settings(db, wait)
+
+
+cli_read.register(app)
+cli_show.register(app)
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and return its exit code; every fault is one line on stderr."""
+    try:
+        code = app(args=arguments or ["--help"], prog_name="featdex", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else ExitCode.OK
+    except FeatdexError as fault:
+        narrate(f"featdex: {fault}")
+        return fault.exit_code
+    except typer.TyperException as fault:
+        usage = cast(Any, fault)
+        command = getattr(getattr(usage, "ctx", None), "command_path", "featdex")
+        text = " ".join(usage.format_message().split()).removesuffix(".")
+        if text:
+            narrate(f"featdex: {text} (see '{command} --help')")
+        return ExitCode.USAGE
+    except BrokenPipeError:
+        # The reader has what it wants; without this, Python would complain once more while it shuts down.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.FAULT
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+
+
+def main() -> None:
+    """Run `featdex`: the console script."""
+    sys.exit(run(sys.argv[1:]))

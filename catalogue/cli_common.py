@@ -1,0 +1,138 @@
+"""What all commands share, those of `featdex.ingest` too: the catalogue they were given, narration, output.
+
+Data goes to stdout, narration to stderr. Commands raise `FeatdexError`; `cli.main` makes it a line and an exit code.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+
+import typer
+
+from .display import printable
+from .errors import FeatdexError, UsageError
+from .formats import Answer, Format, read, write, write_parquet
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from .catalogue import Catalogue
+
+FormatOption = Annotated[
+    Format | None,
+    typer.Option("--format", "-f", help="Output format; by default a table on a terminal, csv in a pipe."),
+]
+SaeOption = Annotated[str | None, typer.Option("--sae", help="Only SAEs whose slug or release matches this GLOB.")]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options before the verb."""
+
+    db: Path | None
+    wait: float
+
+
+def example(line: str) -> str:
+    """Return the epilog of a command: an example that runs."""
+    return f"\b\nExample:\n  {line}"
+
+
+def db_path(context: typer.Context) -> Path:
+    """Return the catalogue named by `--db` or FEATDEX_DB.
+
+    Raises:
+        UsageError: Neither was given.
+    """
+    settings = context.find_object(Settings)
+    if settings is None or settings.db is None:
+        raise UsageError("no catalogue named; give --db FILE, or set FEATDEX_DB")
+    return settings.db
+
+
+def wait_seconds(context: typer.Context) -> float:
+    """Return how long to wait for another process to let go of the catalogue."""
+    settings = context.find_object(Settings)
+    return 0.0 if settings is None else settings.wait
+
+
+@contextmanager
+def catalogue_of(context: typer.Context) -> Iterator[Catalogue]:
+    """Open the catalogue of this call for reading."""
+    from .catalogue import connect
+
+    with connect(db_path(context), wait_seconds(context)) as catalogue:
+        yield catalogue
+
+
+def narrate(text: str) -> None:
+    """Print a line for people on stderr, whatever it may hold."""
+    print(printable(text), file=sys.stderr, flush=True)
+
+
+def terminal_width() -> int | None:
+    """Return the width of the terminal on stdout, None where there is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def emit(relation: duckdb.DuckDBPyRelation, form: Format | None) -> bool:
+    """Write the answer of a query to stdout, by default as a table on a terminal and as csv in a pipe.
+
+    Returns:
+        Whether there were rows. Without any, people (table, md) get no output at all, programs a header.
+
+    Raises:
+        UsageError: Parquet was asked for on a terminal.
+        QueryError, NotFoundError: The query fails.
+    """
+    if form is not Format.PARQUET:
+        return emit_answer(read(relation), form)
+    if sys.stdout.isatty():
+        raise UsageError("parquet is no text: redirect it (> FILE), or use 'featdex export … -o FILE'")
+    sys.stdout.flush()
+    write_parquet(relation, sys.stdout.buffer)
+    return True
+
+
+def emit_answer(answer: Answer, form: Format | None) -> bool:
+    """Write an answer to stdout; see `emit`."""
+    form = form or (Format.TABLE if sys.stdout.isatty() else Format.CSV)
+    if form is Format.PARQUET:
+        raise UsageError("only answers to questions and SQL can be parquet")
+    if not (answer.is_empty and form in (Format.TABLE, Format.MD)):
+        sys.stdout.flush()
+        write(answer, form, sys.stdout.buffer, width=terminal_width())
+        sys.stdout.buffer.flush()
+    return not answer.is_empty
+
+
+def print_json(value: Any) -> None:
+    """Print one value as JSON on stdout."""
+    import json
+
+    print(json.dumps(value, ensure_ascii=False, allow_nan=False, indent=2))
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that takes the place of `path` only when the block ends well.
+
+    Raises:
+        FeatdexError: The folder is missing or can't be written.
+    """
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with scratch.open("wb") as stream:
+            yield stream
+        scratch.replace(path)
+    except OSError as error:
+        raise FeatdexError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        scratch.unlink(missing_ok=True)

@@ -1,0 +1,222 @@
+"""The verbs that ask and print tables: top, q, ls, sql, export, doctor."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Container
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .cli_common import (
+    FormatOption,
+    SaeOption,
+    catalogue_of,
+    db_path,
+    emit,
+    emit_answer,
+    example,
+    narrate,
+    replacing,
+)
+from .display import printable
+from .errors import CatalogueError, NotFoundError, UsageError
+from .formats import Answer, Format, read, write, write_parquet
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from .catalogue import Catalogue, Question
+
+ValuesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Parameters, by name or in order; quote '5' to have it as text."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs of this module."""
+    app.command(epilog=example("featdex top girls_names --min-kurtosis 8 -n 5"))(top)
+    # Unknown options are let through because a value may start with a minus sign: q outliers -skewness.
+    unknown = {"ignore_unknown_options": True}
+    app.command(epilog=example("featdex q outliers kurtosis n=5"), context_settings=unknown)(q)
+    app.command(epilog=example("featdex ls enriched_for"))(ls)
+    app.command(
+        epilog=example('featdex sql "SELECT sae, feature, kurtosis FROM features ORDER BY kurtosis DESC LIMIT 5"')
+    )(sql)
+    app.command(epilog=example("featdex export enriched_for set_name=girls_names n=100 -o girls_names.csv"))(export)
+    app.command(epilog=example("featdex doctor"))(doctor)
+
+
+def top(
+    context: typer.Context,
+    set_name: Annotated[str, typer.Argument(metavar="SET", help="Name of a token set; 'featdex sets ls' lists them.")],
+    sae: SaeOption = None,
+    min_kurtosis: Annotated[float | None, typer.Option(help="Smallest kurtosis (a Gaussian has 3).")] = None,
+    max_kurtosis: Annotated[float | None, typer.Option(help="Largest kurtosis.")] = None,
+    min_skewness: Annotated[float | None, typer.Option(help="Smallest skewness.")] = None,
+    max_density: Annotated[
+        float | None, typer.Option(help="Largest firing density, 0 to 1; unknown ones drop out.")
+    ] = None,
+    max_q: Annotated[float | None, typer.Option(help="Largest q of z.")] = None,
+    n: Annotated[int, typer.Option("-n", min=1, help="Number of rows.")] = 20,
+    suppressed: Annotated[
+        bool, typer.Option("--suppressed", help="The features that suppress the set instead.")
+    ] = False,
+    form: FormatOption = None,
+) -> None:
+    """Show the features that promote the tokens of a set, ranked by z."""
+    with catalogue_of(context) as catalogue:
+        relation = catalogue.query(
+            "suppressed_for" if suppressed else "enriched_for",
+            set_name=set_name,
+            sae=sae,
+            min_kurtosis=min_kurtosis,
+            max_kurtosis=max_kurtosis,
+            min_skewness=min_skewness,
+            max_density=max_density,
+            max_q=max_q,
+            n=n,
+        )
+        verb = "suppresses" if suppressed else "promotes"
+        if not emit(relation, form):
+            raise NotFoundError(f"no feature {verb} {set_name!r} within these limits; loosen them")
+
+
+def q(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A question or view; 'featdex ls' lists them.")],
+    values: ValuesArgument = None,
+    form: FormatOption = None,
+) -> None:
+    """Ask a saved question."""
+    with catalogue_of(context) as catalogue:
+        if not emit(_ask(catalogue, name, values or []), form):
+            raise NotFoundError(f"{name} finds nothing with these parameters")
+
+
+def ls(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Explain this question or view in full.")] = None,
+    form: FormatOption = None,
+) -> None:
+    """List the questions and views of the catalogue, or explain one."""
+    from .catalogue import signature
+
+    with catalogue_of(context) as catalogue:
+        if name is not None:
+            question = catalogue.question(name)
+            text = [signature(question), "", *question.comment.splitlines()]
+            print("\n".join(map(printable, text)))
+            return
+        kinds = {"question": catalogue.questions(), "view": catalogue.views()}
+    rows = [
+        (question.name, kind, question.title, ", ".join(map(str, question.parameters)))
+        for kind, questions in kinds.items()
+        for question in questions
+    ]
+    names = ["name", "kind", "title", "parameters"]
+    emit_answer(Answer(names, ["VARCHAR"] * len(names), iter(rows), not rows), form)
+
+
+def sql(
+    context: typer.Context,
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="SQL; - reads it from stdin.")],
+    form: FormatOption = None,
+) -> None:
+    """Run SQL on the catalogue, read-only."""
+    with catalogue_of(context) as catalogue:
+        if not emit(catalogue.sql(sys.stdin.read() if text == "-" else text), form):
+            narrate("no rows")
+
+
+def export(
+    context: typer.Context,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file; its ending names the format.")],
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A question or view.")] = None,
+    values: ValuesArgument = None,
+    text: Annotated[str | None, typer.Option("--sql", metavar="TEXT", help="SQL instead of a question.")] = None,
+    form: FormatOption = None,
+) -> None:
+    """Write the answer to a question, or to SQL, to a file: whole or not at all."""
+    if (name is None) == (text is None):
+        raise UsageError("export takes a question or --sql TEXT, one of the two")
+    form = form or _format_of(output)
+    source = db_path(context)
+    if output.exists() and source.exists() and output.samefile(source):
+        raise UsageError(f"{output} is the catalogue itself; name another file")
+    if output.is_dir():
+        raise UsageError(f"{output} is a folder; name a file")
+    with catalogue_of(context) as catalogue:
+        relation = catalogue.sql(text) if text is not None else _ask(catalogue, name or "", values or [])
+        with replacing(output) as stream:
+            if form is Format.PARQUET:
+                write_parquet(relation, stream)
+            else:
+                write(read(relation), form, stream)
+    narrate(f"wrote {output}")
+
+
+def doctor(context: typer.Context) -> None:
+    """Check that the catalogue is whole: no missing, double, unsorted or impossible rows."""
+    with catalogue_of(context) as catalogue:
+        from .doctor import examine
+
+        n_faults = 0
+        for finding in examine(catalogue.connection):
+            n_faults += not finding.ok
+            print(printable(f"{'ok   ' if finding.ok else 'FAULT'}  {finding.check}: {finding.detail}"), flush=True)
+    if n_faults:
+        raise CatalogueError(
+            f"{n_faults} of the checks failed; ingest the SAEs named again, into a fresh file if that does not help"
+        )
+
+
+def _format_of(output: Path) -> Format:
+    ending = output.suffix.removeprefix(".").lower()
+    known = [form.value for form in Format if form is not Format.TABLE]
+    if ending not in known:
+        raise UsageError(f"{output} does not end in {', '.join(known)}; say -f FORMAT")
+    return Format(ending)
+
+
+def _ask(catalogue: Catalogue, name: str, texts: list[str]) -> duckdb.DuckDBPyRelation:
+    named: dict[str, Any] = {}
+    in_order = []
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if text.startswith("--"):
+            raise UsageError(f"no option {key}; parameters are KEY=VALUE, without dashes")
+        if equals and key.isidentifier():
+            named[key] = typed(value)
+        else:
+            in_order.append(typed(text))
+    if in_order:
+        named |= _by_name(catalogue.question(name), in_order, named)
+    return catalogue.query(name, **named)
+
+
+def _by_name(question: Question, values: list[Any], taken: Container[str]) -> dict[str, Any]:
+    """Give values in order to the parameters that have none yet."""
+    free = [parameter.name for parameter in question.parameters if parameter.name not in taken]
+    if len(values) > len(free):
+        raise UsageError(
+            f"{question.name} takes {len(question.parameters)} parameters; {values[len(free)]!r} is one too many"
+        )
+    return dict(zip(free, values, strict=False))
+
+
+def typed(text: str) -> Any:
+    """Return a command-line value as what it looks like: number, true, false, null, else text; '5' (quoted) is text."""
+    words = {"null": None, "true": True, "false": False}
+    if text.lower() in words:
+        return words[text.lower()]
+    if re.fullmatch(r"[+-]?[0-9]+", text):
+        return int(text)
+    if re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", text):
+        return float(text)
+    if len(text) >= 2 and text[0] == text[-1] and text[0] in "'\"":
+        return text[1:-1]
+    return text

@@ -1,0 +1,26 @@
+-- Which features suppress the tokens of a set?
+-- Features ranked by z, smallest first: z < 0 means that the set's tokens stand lower in the feature's logit weights
+-- than a random direction with the decoder's covariance would put them. Nothing else is hidden unless you ask.
+-- Parameters:
+--   set_name      name of a token set
+--   sae           GLOB on slug or release; NULL: every SAE
+--   min_kurtosis  smallest kurtosis of the logit weights (Pearson's: a Gaussian has 3)
+--   max_kurtosis  largest kurtosis
+--   min_skewness  smallest skewness of the logit weights
+--   max_density   largest share of tokens on which the feature fires, 0 to 1; features of unknown density are left out
+--   max_q         largest q: Benjamini-Hochberg over the features of one SAE and set
+--   n             number of rows
+-- q is 0 where it is too small for a double: log10_q has the value. top_tokens are the 8 most promoted tokens.
+-- Reference: Gurnee et al. 2024, Universal Neurons in GPT2 Language Models (suppression neurons).
+-- Example: FROM suppressed_for('girls_names', min_kurtosis := 8)
+CREATE OR REPLACE MACRO suppressed_for(
+    set_name,
+    sae := NULL,
+    min_kurtosis := NULL,
+    max_kurtosis := NULL,
+    min_skewness := NULL,
+    max_density := NULL,
+    max_q := NULL,
+    n := 20
+) AS TABLE
+FROM _ranked_for(-1, set_name, sae, min_kurtosis, max_kurtosis, min_skewness, max_density, max_q, n)

@@ -1,0 +1,213 @@
+"""A small catalogue with known numbers, written through `write_sae`; its plain rows are the oracle of the tests."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from featdex.catalogue import cli
+from featdex.catalogue.catalogue import Catalogue, connect
+from featdex.catalogue.file import create
+from featdex.catalogue.tables import ENRICHMENT, FEATURE, FEATURE_TOKEN, SET_NULL, TOKEN, TOKEN_SET
+from featdex.catalogue.write import SaeRows, write_sae
+
+ARROW_TYPES = {
+    "SMALLINT": pa.int16(),
+    "INTEGER": pa.int32(),
+    "BIGINT": pa.int64(),
+    "FLOAT": pa.float32(),
+    "VARCHAR": pa.string(),
+    "BOOLEAN": pa.bool_(),
+    "INTEGER[]": pa.list_(pa.int32()),
+}
+IDS = {"sae_id", "set_id", "model_id"}
+
+AWKWARD = [
+    " Mary", " Anna", "Mary", '"quoted"', "a,b", "line\nbreak", "\r\n", "\t", "\x1b[31mred\x1b[0m", "\ufffd",
+    "<|endoftext|>", "|pipe|", "`tick`", " ", "", "é", "日本", "\u202eevil", "it's", "=SUM(A1)", "*bold*", "_x_",
+    "\\n", "null", "1.5", "a\tb",
+]  # fmt: skip
+N_TOKENS = 60
+MEMBERS = {"girls_names": [0, 1, 2, 30, 31], "boys_names": [32, 33, 34], "digits": [24, 40, 41, 42], "Quote's": [3, 18]}
+
+
+def members_sha256(token_ids: list[int]) -> str:
+    """Hash of a set's members as every ingest computes it, written out independently."""
+    values = np.array(token_ids, dtype=np.int32)
+    return hashlib.sha256(f"{values.dtype.str}{values.shape}".encode() + values.tobytes()).hexdigest()
+
+
+def arrow(table: Any, rows: list[dict[str, Any]]) -> pa.Table:
+    """Rows as an Arrow table with the types of a catalogue table, ids left out."""
+    fields = [(c.name, ARROW_TYPES[c.sql_type]) for c in table.columns if c.name not in IDS]
+    return pa.Table.from_pylist(rows, schema=pa.schema(fields))
+
+
+def token_rows() -> list[dict[str, Any]]:
+    texts = AWKWARD + [f" word{i}" for i in range(N_TOKENS - len(AWKWARD))]
+    return [
+        {
+            "token_id": i,
+            "str": text,
+            "raw": "<0xE6>" if text == "\ufffd" else text.replace(" ", "Ġ"),
+            "is_special": text == "<|endoftext|>",
+            "is_partial_utf8": text == "\ufffd",
+        }
+        for i, text in enumerate(texts)
+    ]
+
+
+def feature_rows(weights: np.ndarray[Any, Any], density: bool) -> list[dict[str, Any]]:
+    rows = []
+    for feature, row in enumerate(weights):
+        z = (row - row.mean()) / row.std()
+        skewness, kurtosis = float((z**3).mean()), float((z**4).mean())
+        quantiles = np.quantile(row, [0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99])
+        rows.append(
+            {"feature": feature, "mean": row.mean(), "std": row.std(), "skewness": skewness, "kurtosis": kurtosis}
+            | {"min": row.min(), "max": row.max(), "bimodality": (skewness**2 + 1) / kurtosis}
+            | dict(zip(("q01", "q05", "q25", "q50", "q75", "q95", "q99"), quantiles, strict=True))
+            | {"cos_mean": 0.0, "cos_std": 0.1, "cos_skewness": skewness, "cos_kurtosis": kurtosis}
+            | {"histogram": np.histogram(row, bins=50)[0].tolist(), "dec_norm": 1.0, "enc_dec_cos": 0.5, "b_enc": -0.25}
+            | {"log10_density": -1.0 - feature / 4 if density else None, "dead": False if density else None}
+        )
+    return rows
+
+
+def feature_token_rows(weights: np.ndarray[Any, Any]) -> list[dict[str, Any]]:
+    rows = []
+    for feature, row in enumerate(weights):
+        order = np.argsort(-row, kind="stable")
+        ranked = [(rank, order[rank if rank < 0 else rank - 1]) for rank in [*range(-20, 0), *range(1, 21)]]
+        rows += [{"feature": feature, "rank": r, "token_id": int(t), "weight": float(row[t])} for r, t in ranked]
+    return rows
+
+
+def enrichment_rows(n_features: int, n_sets: int, random: np.random.Generator) -> list[dict[str, Any]]:
+    rows = []
+    for _set in range(n_sets):
+        for feature in range(n_features):
+            z = float(random.normal() * 4)
+            es = math.tanh(z / 4)
+            rows.append(
+                {"feature": feature, "es": es, "es_opposed": 0.01, "peak_rank": 5, "lead_n": 2, "mean_diff": z / 10}
+                | {"auroc": (1 + es) / 2, "top_hits": max(0, int(z)), "bottom_hits": max(0, int(-z)), "nes": es * 2}
+                | {"log10_p": -z * z / 4, "log10_q": -z * z / 5, "log10_q_all": -z * z / 6, "log10_p_top": -1.0}
+                | {"z": z, "z_adj": z / 2, "log10_p_adj": -z * z / 9, "log10_p_ks": -z * z, "log10_p_es": -0.5}
+            )
+    return rows
+
+
+def set_rows(members: dict[str, list[int]]) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "collection": "shape" if name == "digits" else "names", "kind": "list", "n_tokens": len(ids)}
+        | {"definition": f"terms of {name}", "description": f"Tokens of {name}.", "source": "made by hand (CC0)"}
+        | {"n_terms": len(ids) + 1, "n_dropped": 1, "members_sha256": members_sha256(ids)}
+        for name, ids in members.items()
+    ]
+
+
+def make_rows(
+    slug: str = "tiny/8-res-jb",
+    n_features: int = 12,
+    planted: int = 7,
+    seed: int = 1,
+    model: str = "tiny",
+    members: dict[str, list[int]] | None = None,
+    density: bool = True,
+) -> SaeRows:
+    """All rows of one small SAE. One feature is planted: kurtosis far above 8, z = 15 for the first set."""
+    random = np.random.default_rng(seed)
+    weights = random.normal(size=(n_features, N_TOKENS)).astype(np.float32)
+    weights[planted, 0] = 12.0
+    members = MEMBERS if members is None else members
+    enrichment = enrichment_rows(n_features, len(members), random)
+    enrichment[planted] |= {"z": 15.0, "log10_p": -400.0, "log10_q": -390.0, "es": 0.9, "auroc": 0.95}
+    index_of_member = [(index, token_id) for index, ids in enumerate(members.values()) for token_id in ids]
+    return SaeRows(
+        model={"name": model, "n_layers": 30, "d_model": 8, "d_vocab": N_TOKENS}
+        | {"tokenizer_sha256": "t", "unembed_sha256": model},
+        tokens=arrow(TOKEN, token_rows()),
+        sae={"kind": "sae", "release": f"{model}-release", "sae_name": slug, "slug": slug, "d_sae": n_features}
+        | {"layer": int(slug.split("/")[1].split("-")[0]), "hook_name": "blocks.8.hook_resid_pre", "site": "resid_pre"}
+        | {"to_resid": "identity", "architecture": "standard", "d_in": 8, "weights_sha256": f"{seed}"}
+        | {"neuronpedia_id": slug if density else None},
+        token_sets=arrow(TOKEN_SET, set_rows(members)),
+        members=pa.table(
+            {
+                "set_index": pa.array([index for index, _ in index_of_member], pa.int32()),
+                "token_id": pa.array([token_id for _, token_id in index_of_member], pa.int32()),
+            }
+        ),
+        feature=arrow(FEATURE, feature_rows(weights, density)),
+        feature_token=arrow(FEATURE_TOKEN, feature_token_rows(weights)),
+        enrichment=arrow(ENRICHMENT, enrichment),
+        set_null=arrow(SET_NULL, [{"sigma_kind": "decoder", "vif": 2.0, "R": 10, "seed": 1}] * len(members)),
+        run={"stage": "features", "params": "{}", "params_sha256": "p", "versions": "{}", "device": "cpu"}
+        | {"n_rows": 1, "seconds": 0.1, "finished_at": "2026-01-01 00:00:00"},
+    )
+
+
+@pytest.fixture(scope="session")
+def rows_of() -> Callable[..., SaeRows]:
+    """Make the rows of an SAE: `rows_of(slug, n_features, planted, seed, model, members, density)`."""
+    return make_rows
+
+
+@pytest.fixture(scope="session")
+def written() -> dict[str, SaeRows]:
+    """The rows of the small catalogue, by slug: two SAEs of one model, four sets."""
+    first = make_rows()
+    second = make_rows("tiny/29-mlp", 580, planted=573, seed=2, density=False)
+    return {rows.sae["slug"]: rows for rows in (first, second)}
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory, written: dict[str, SaeRows]) -> Path:
+    """The small catalogue, shared: for reading only."""
+    path = tmp_path_factory.mktemp("small") / "small.duckdb"
+    create(path)
+    for rows in written.values():
+        write_sae(path, rows)
+    return path
+
+
+@pytest.fixture
+def scratch(small: Path, tmp_path: Path) -> Path:
+    """A copy of the small catalogue to change."""
+    return Path(shutil.copy(small, tmp_path / "scratch.duckdb"))
+
+
+@pytest.fixture
+def catalogue(small: Path) -> Iterator[Catalogue]:
+    """The small catalogue, open."""
+    with connect(small) as opened:
+        yield opened
+
+
+@pytest.fixture
+def environment(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The small catalogue is the one of FEATDEX_DB; files go to a folder of their own."""
+    monkeypatch.setenv("FEATDEX_DB", str(small))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def featdex(environment: None, capfdbinary: pytest.CaptureFixture[bytes]) -> Callable[..., tuple[int, str, str]]:
+    """Run a command line in this process: `featdex("top", "digits") -> (exit code, stdout, stderr)`."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        code = cli.run(list(arguments))
+        sys.stdout.flush()
+        out, err = capfdbinary.readouterr()
+        return code, out.decode(), err.decode()
+
+    return run
