@@ -1,0 +1,68 @@
+"""Where an ingest computes, decided in one place."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from ..catalogue.errors import UsageError
+
+CPU_BYTES_PER_LOGIT = 4
+CUDA_BYTES_PER_LOGIT = 96
+"""The torch path holds float64 copies, orders, ranks and tie groups of a block."""
+
+_DEFAULT_CPU_MEMORY = 1 << 30
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to compute. Device, memory, block and threads change no result; the others do.
+
+    Attributes:
+        device: auto (CUDA where there is one), cpu, cuda or cuda:N.
+        memory: Budget in bytes for a block of features; None takes 1 GiB, on CUDA half of the free memory.
+        block: Features a block, instead of a budget.
+        threads: CPU threads; None takes all.
+        null: Covariance of the random directions: decoder or isotropic.
+        directions: Random directions R for nes and log10_p_es; 0 leaves those NULL.
+        seed: Seed of the random directions.
+        weight: Exponent of |logit| that weights the hits of es; 0 is the unweighted score, 1 GSEA's.
+    """
+
+    device: str = "auto"
+    memory: int | None = None
+    block: int | None = None
+    threads: int | None = None
+    null: Literal["decoder", "isotropic"] = "decoder"
+    directions: int = 2000
+    seed: int = 0
+    weight: float = 0.0
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the torch device that `name` (auto, cpu, cuda, cuda:N) stands for here.
+
+    Raises:
+        UsageError: An unknown name, or CUDA where there is none.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cpu":
+        return torch.device("cpu")
+    if not re.fullmatch(r"cuda(:\d+)?", name):
+        raise UsageError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:N")
+    index = int(name.partition(":")[2] or 0)
+    if not torch.cuda.is_available() or index >= torch.cuda.device_count():
+        raise UsageError(f"no {name} here ({torch.cuda.device_count()} CUDA devices); use --device cpu")
+    return torch.device("cuda", index)
+
+
+def block_memory(device: torch.device, asked: int | None) -> tuple[int, int]:
+    """Return (bytes for a block, bytes a logit needs there)."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return asked or free // 2, CUDA_BYTES_PER_LOGIT
+    return asked or _DEFAULT_CPU_MEMORY, CPU_BYTES_PER_LOGIT
