@@ -200,6 +200,15 @@ def create(path: str | os.PathLike[str]) -> None:
         scratch.unlink(missing_ok=True)
 
 
+def require_writable_folder(path: str | os.PathLike[str]) -> None:
+    """Raise `CatalogueError` unless a catalogue could be made at `path`."""
+    folder = Path(path).absolute().parent
+    if not folder.is_dir():
+        raise CatalogueError(f"cannot create {path}: there is no folder {folder}")
+    if not os.access(folder, os.W_OK):
+        raise CatalogueError(f"cannot create {path}: the folder {folder} is read-only")
+
+
 def install_schema(connection: duckdb.DuckDBPyConnection) -> None:
     """Create every table, view and question in an empty database, in one transaction."""
     connection.execute("BEGIN")

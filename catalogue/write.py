@@ -131,20 +131,31 @@ def _insert_by_set(
     _insert(connection, table, pa.concat_tables(parts), sae_id=sae_id)
 
 
-def _model_id(connection: duckdb.DuckDBPyConnection, rows: SaeRows) -> int:
-    name = rows.model["name"]
+def require_same_model(connection: duckdb.DuckDBPyConnection, model: Row) -> int | None:
+    """Return the id of the model of that name, None where there is none yet.
+
+    Raises:
+        CatalogueError: The catalogue holds other weights or another tokenizer under that name.
+    """
     found = connection.execute(
-        "SELECT model_id, unembed_sha256, tokenizer_sha256 FROM model WHERE name = ?", [name]
+        "SELECT model_id, unembed_sha256, tokenizer_sha256 FROM model WHERE name = ?", [model["name"]]
     ).fetchall()
-    if found:
-        if found[0][1:] != (rows.model["unembed_sha256"], rows.model["tokenizer_sha256"]):
-            raise CatalogueError(
-                f"the catalogue holds a model {name!r} with other weights; give this one another --model-name or file"
-            )
-        return int(found[0][0])
-    model_id = _next_id(connection, "model", "model_id")
-    _insert_row(connection, "model", {**rows.model, "model_id": model_id})
-    _insert(connection, "token", rows.tokens, model_id=model_id)
+    if not found:
+        return None
+    if found[0][1:] != (model["unembed_sha256"], model["tokenizer_sha256"]):
+        raise CatalogueError(
+            f"the catalogue holds a model {model['name']!r} with other weights; "
+            "give this one another --model-name or file"
+        )
+    return int(found[0][0])
+
+
+def _model_id(connection: duckdb.DuckDBPyConnection, rows: SaeRows) -> int:
+    model_id = require_same_model(connection, rows.model)
+    if model_id is None:
+        model_id = _next_id(connection, "model", "model_id")
+        _insert_row(connection, "model", {**rows.model, "model_id": model_id})
+        _insert(connection, "token", rows.tokens, model_id=model_id)
     return model_id
 
 

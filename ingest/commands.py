@@ -6,8 +6,9 @@ Importing this module loads no torch: `featdex --help` lists these commands too.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
@@ -20,7 +21,14 @@ if TYPE_CHECKING:
     from .inputs import LanguageModel, TokenSet
     from .pipeline import Job, Outcome
 
+Command = TypeVar("Command", bound=Callable[..., None])
+
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
+
+
+def no_type_check(command: Command) -> Command:
+    """Keep run-time type checkers off a command: what typer passes as context is no `typer.Context`."""
+    return command
 
 
 def register(app: typer.Typer) -> None:
@@ -42,6 +50,7 @@ MemoryOption = Annotated[
 ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; all by default.")]
 
 
+@no_type_check
 def ingest_command(
     context: typer.Context,
     source: Annotated[str, typer.Argument(help="A release of sae_lens, the folder of an SAE, or mlp_neurons.")],
@@ -82,7 +91,9 @@ def ingest_command(
     narrate("reading the model")
     language_model = read_model(model or model_of(source), model_name)
     jobs = jobs_for(source, language_model, layers=chosen, sae=sae, slug=slug)
-    outcome = run_ingest(path, language_model, jobs, choose_sets(language_model, sets), options, context, force)
+    outcome = run_ingest(
+        path, language_model, jobs, choose_sets(language_model, sets), options, wait_seconds(context), force
+    )
     narrate(f"{path}: {outcome.written} written, {outcome.current} current already")
 
 
@@ -127,7 +138,7 @@ def run_ingest(
     jobs: list[Job],
     sets: list[TokenSet],
     options: Options,
-    context: typer.Context,
+    wait: float,
     force: bool = False,
 ) -> Outcome:
     """Work through `jobs`, showing progress."""
@@ -145,7 +156,7 @@ def run_ingest(
             reporter=reporter,
             narrate=narrate,
             force=force,
-            wait=wait_seconds(context),
+            wait=wait,
         )
 
 
@@ -182,6 +193,7 @@ def saes_command(
     emit_answer(Answer(list(columns), list(columns.values()), iter(rows), not rows), form)
 
 
+@no_type_check
 def demo_command(
     context: typer.Context,
     device: DeviceOption = "auto",
@@ -196,4 +208,4 @@ def demo_command(
     path = db_path(context)
     from .demo import DEMO_DIRECTIONS, run_demo
 
-    run_demo(path, context, make_options(device, memory, threads, directions=DEMO_DIRECTIONS))
+    run_demo(path, wait_seconds(context), make_options(device, memory, threads, directions=DEMO_DIRECTIONS))

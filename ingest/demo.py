@@ -7,10 +7,8 @@ import shutil
 import sys
 from pathlib import Path
 
-import typer
-
 from ..catalogue.catalogue import connect
-from ..catalogue.cli_common import emit, narrate, wait_seconds
+from ..catalogue.cli_common import emit, narrate
 from ..catalogue.errors import NotFoundError
 from ..catalogue.formats import Format
 from .commands import choose_sets, run_ingest
@@ -66,13 +64,13 @@ def demo_jobs(model: LanguageModel) -> list[Job]:
     return sae + jobs_for(MLP_NEURONS, model, layers=DEMO_LAYERS, sae=None, slug=None)
 
 
-def run_demo(path: Path, context: typer.Context, options: Options) -> None:
+def run_demo(path: Path, wait: float, options: Options) -> None:
     """Make the demo's catalogue at `path` and print the answer to its first question on stdout."""
     narrate("reading SmolLM2-135M")
     model = read_gguf(demo_gguf(), MODEL_NAME)
-    run_ingest(path, model, demo_jobs(model), choose_sets(model, "all"), options, context)
+    run_ingest(path, model, demo_jobs(model), choose_sets(model, "all"), options, wait)
     print(f"Top features enriched for girls' names with kurtosis above {_MIN_KURTOSIS}:\n")
-    with connect(path, wait_seconds(context)) as catalogue:
+    with connect(path, wait) as catalogue:
         relation = catalogue.query("enriched_for", set_name="girls_names", min_kurtosis=_MIN_KURTOSIS, n=5)
         chosen = relation.project("sae, feature, round(z, 2) AS z, q, es, kurtosis, top_tokens")
         emit(chosen, Format.TABLE)

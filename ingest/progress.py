@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
 
 from rich.console import Console
 from rich.markup import escape
@@ -39,7 +38,7 @@ class IngestProgress:
         self._task = self._bar.add_task("reading", total=None)
         self._before = self._current = self._jobs_left = 0
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> IngestProgress:
         self._bar.start()
         return self
 
