@@ -2,13 +2,16 @@
 -- Parameters:
 --   direction  +1: largest z first, z > 0 only; -1: smallest z first, z < 0 only
 --   the others as in enriched_for
+-- hits and tokens are those of the end of the ranking that the direction points to.
 -- The tokens are looked up for the final rows only; the set is filtered first, because rows lie sorted by SAE and set.
 CREATE OR REPLACE MACRO _ranked_for(
     direction, set_name, sae, min_kurtosis, max_kurtosis, min_skewness, max_density, max_q, n
 ) AS TABLE
 WITH hits AS (
     SELECT
-        e.sae_id, e.feature, e.z, e.log10_q, e.es, e.auroc, f.kurtosis, f.skewness, f.log10_density
+        e.sae_id, e.feature, e.z, e.z_adj, e.log10_q, e.es, e.auroc,
+        CASE WHEN direction > 0 THEN e.top_hits ELSE e.bottom_hits END AS hits, f.kurtosis, f.skewness,
+        f.log10_density
     FROM enrichment e
     JOIN feature f ON f.sae_id = e.sae_id AND f.feature = e.feature
     WHERE e.set_id IN (FROM _set_ids(set_name))
@@ -23,26 +26,28 @@ WITH hits AS (
     LIMIT n
 ),
 words AS (
-    SELECT h.sae_id, h.feature, list(t.str ORDER BY ft.rank) AS top_tokens
+    SELECT h.sae_id, h.feature, list(t.str ORDER BY ft.rank * direction) AS tokens
     FROM hits h
     JOIN feature_token ft ON ft.sae_id = h.sae_id AND ft.feature = h.feature
     JOIN sae s ON s.sae_id = h.sae_id
     JOIN token t ON t.model_id = s.model_id AND t.token_id = ft.token_id
-    WHERE ft.rank BETWEEN 1 AND 8
+    WHERE ft.rank * direction BETWEEN 1 AND 8
     GROUP BY h.sae_id, h.feature
 )
 SELECT
     s.slug AS sae,
     h.feature,
     h.z,
+    h.z_adj,
     pow(10, h.log10_q) AS q,
     h.log10_q,
     h.es,
     h.auroc,
+    h.hits,
     h.kurtosis,
     h.skewness,
     h.log10_density,
-    w.top_tokens,
+    w.tokens,
     _feature_url(s.neuronpedia_id, h.feature) AS url
 FROM hits h
 JOIN sae s ON s.sae_id = h.sae_id

@@ -10,7 +10,8 @@
 --   max_density   largest share of tokens on which the feature fires, 0 to 1; features of unknown density are left out
 --   max_q         largest q: Benjamini-Hochberg over the features of one SAE and set
 --   n             number of rows
--- q is 0 where it is too small for a double: log10_q has the value. top_tokens are the 8 most promoted tokens.
+-- z_adj is z without what frequency, leading space and capital explain. q is 0 where it is too small for a double:
+-- log10_q has the value. top_hits counts members among the 100 most promoted tokens; top_tokens are the first 8.
 -- Reference: Bloom & Lin 2024, Understanding SAE Features with the Logit Lens (LessWrong).
 -- Example: FROM enriched_for('girls_names', sae := 'gpt2-small/*', min_kurtosis := 8, max_q := 0.05)
 CREATE OR REPLACE MACRO enriched_for(
@@ -23,4 +24,5 @@ CREATE OR REPLACE MACRO enriched_for(
     max_q := NULL,
     n := 20
 ) AS TABLE
+SELECT * RENAME (hits AS top_hits, tokens AS top_tokens)
 FROM _ranked_for(1, set_name, sae, min_kurtosis, max_kurtosis, min_skewness, max_density, max_q, n)

@@ -10,7 +10,8 @@
 --   max_density   largest share of tokens on which the feature fires, 0 to 1; features of unknown density are left out
 --   max_q         largest q: Benjamini-Hochberg over the features of one SAE and set
 --   n             number of rows
--- q is 0 where it is too small for a double: log10_q has the value. top_tokens are the 8 most promoted tokens.
+-- z_adj is z without what frequency, leading space and capital explain. q is 0 where it is too small for a double:
+-- log10_q has the value. bottom_hits counts members among the 100 most suppressed tokens; bottom_tokens are the first 8.
 -- Reference: Gurnee et al. 2024, Universal Neurons in GPT2 Language Models (suppression neurons).
 -- Example: FROM suppressed_for('girls_names', min_kurtosis := 8)
 CREATE OR REPLACE MACRO suppressed_for(
@@ -23,4 +24,5 @@ CREATE OR REPLACE MACRO suppressed_for(
     max_q := NULL,
     n := 20
 ) AS TABLE
+SELECT * RENAME (hits AS bottom_hits, tokens AS bottom_tokens)
 FROM _ranked_for(-1, set_name, sae, min_kurtosis, max_kurtosis, min_skewness, max_density, max_q, n)
