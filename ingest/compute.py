@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float32, Float64, Int32
 
 from ..catalogue.errors import WeightsError
-from .device import Options, block_memory, resolve_device
+from .device import Options, block_limits, resolve_device
 from .inputs import AnyArray, TokenIds
 from .product import block_size, logit_blocks
 from .ranking import (
@@ -28,7 +28,7 @@ from .ranking import (
     pack_sets,
 )
 from .ranking_cpu import rank_rows
-from .ranking_torch import rank_rows_torch
+from .ranking_cuda import rank_rows_cuda
 from .significance import Columns, Universe, enrichment_columns
 
 QUANTILE_COLUMNS = tuple(f"q{round(100 * level):02d}" for level in QUANTILES)
@@ -131,8 +131,8 @@ def _ranked_blocks(
 ) -> Iterator[tuple[slice, Float32[torch.Tensor, "b v"], RowStatistics, SetScores]]:
     """Rank the vocabulary by every row, a block at a time, on the device where W_U lies."""
     n_rows, n_tokens = rows.shape[0], W_U.shape[1]
-    memory, bytes_per_logit = block_memory(W_U.device, options.memory)
-    block = block_size(n_rows, n_tokens, memory, bytes_per_logit, options.block)
+    limits = block_limits(W_U.device, options.memory)
+    block = block_size(n_rows, n_tokens, limits.memory, limits.bytes_per_logit, options.block, limits.features)
     scale = 1.0 / W_U.double().norm(dim=0)
     # A token at the origin has no direction: its cosine is 0.
     scale = torch.where(torch.isfinite(scale), scale, torch.zeros_like(scale))
@@ -147,7 +147,9 @@ def _ranked_blocks(
                 wants_statistics=wants_statistics,
             )
         else:
-            statistics, scores = rank_rows_torch(logits, scale, packed, weight=options.weight)
+            statistics, scores = rank_rows_cuda(
+                logits, scale, packed, weight=options.weight, wants_statistics=wants_statistics
+            )
         yield slice(start, start + len(logits)), logits, statistics, scores
 
 

@@ -72,7 +72,9 @@ def run_demo(path: Path, wait: float, options: Options) -> None:
     print(f"Top features enriched for girls' names with kurtosis above {_MIN_KURTOSIS}:\n")
     with connect(path, wait) as catalogue:
         relation = catalogue.query("enriched_for", set_name="girls_names", min_kurtosis=_MIN_KURTOSIS, n=5)
-        chosen = relation.project("sae, feature, round(z, 2) AS z, round(z_adj, 2) AS z_adj, q, es, kurtosis, top_tokens")
+        chosen = relation.project(
+            "sae, feature, round(z, 2) AS z, round(z_adj, 2) AS z_adj, q, es, kurtosis, top_tokens"
+        )
         emit(chosen, Format.TABLE)
     print("\nAsk more:\n")
     for line in _ASK:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 
 from ..catalogue.errors import UsageError
 
 CPU_BYTES_PER_LOGIT = 4
-CUDA_BYTES_PER_LOGIT = 96
-"""The torch path holds float64 copies, orders, ranks and tie groups of a block."""
+CUDA_BYTES_PER_LOGIT = 64
+"""A sort needs 52: logits, values, int64 orders, and two rounds of sorted (position, row) pairs."""
+
+CPU_LARGEST_BLOCK = 1024
+"""Features a block where there is memory for more, so that progress shows."""
+
+CUDA_LARGEST_BLOCK = 4096
+"""A row is a program or two of a GPU that runs some thousands at once."""
 
 _DEFAULT_CPU_MEMORY = 1 << 30
 
@@ -60,9 +66,19 @@ def resolve_device(name: str) -> torch.device:
     return torch.device("cuda", index)
 
 
-def block_memory(device: torch.device, asked: int | None) -> tuple[int, int]:
-    """Return (bytes for a block, bytes a logit needs there)."""
+class BlockLimits(NamedTuple):
+    """What bounds a block of features: bytes in all, bytes a logit takes, and a number of features."""
+
+    memory: int
+    bytes_per_logit: int
+    features: int
+
+
+def block_limits(device: torch.device, asked: int | None) -> BlockLimits:
+    """Return the limits of a block on a device; `asked` is a budget in bytes instead of the device's own."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        return asked or free // 2, CUDA_BYTES_PER_LOGIT
-    return asked or _DEFAULT_CPU_MEMORY, CPU_BYTES_PER_LOGIT
+        # What torch has kept from an earlier block is free to the next one.
+        free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return BlockLimits(asked or free // 2, CUDA_BYTES_PER_LOGIT, CUDA_LARGEST_BLOCK)
+    return BlockLimits(asked or _DEFAULT_CPU_MEMORY, CPU_BYTES_PER_LOGIT, CPU_LARGEST_BLOCK)

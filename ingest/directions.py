@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Float64, Int64
-from scipy import special
 
+from .beta_tail import log10_p_of_cosine
 from .inputs import TokenIds
 
 MIN_ROWS_PER_DIMENSION = 2
@@ -28,13 +28,14 @@ _ROWS_AT_ONCE = 8192
 
 @dataclass(frozen=True)
 class Covariance:
-    """Covariance `sigma` of random directions, its pseudo-inverse, and its rank.
+    """Covariance `sigma` of random directions, its pseudo-inverse, its symmetric root, and its rank.
 
     `kind` is `"decoder"` or `"isotropic"` (I / d).
     """
 
     sigma: Float64[torch.Tensor, "d d"]
     precision: Float64[torch.Tensor, "d d"]
+    root: Float64[torch.Tensor, "d d"]
     rank: int
     kind: str
 
@@ -76,12 +77,17 @@ def decoder_covariance(W_dec: Float32[torch.Tensor, "f d"], kind: str = "decoder
         n_live += int(live.sum())
     if kind == "isotropic" or n_live < MIN_ROWS_PER_DIMENSION * d_model:
         identity = torch.eye(d_model, dtype=torch.float64, device=W_dec.device)
-        return Covariance(identity / d_model, identity * d_model, d_model, "isotropic")
+        return Covariance(identity / d_model, identity * d_model, identity / d_model**0.5, d_model, "isotropic")
     sigma = gram / n_live
-    values, vectors = torch.linalg.eigh(sigma)
+    # On the CPU, so that the directions drawn with the root are the same on every device.
+    values, vectors = torch.linalg.eigh(sigma.cpu())
     kept = values > _RELATIVE_RANK_TOLERANCE * values.max()
     inverse = torch.where(kept, 1 / values.clamp(min=torch.finfo(torch.float64).tiny), torch.zeros_like(values))
-    return Covariance(sigma, (vectors * inverse) @ vectors.T, int(kept.sum()), "decoder")
+    precision = (vectors * inverse) @ vectors.T
+    # The symmetric root does not depend on the signs and the order of the eigenvectors.
+    root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    device = W_dec.device
+    return Covariance(sigma, precision.to(device), root.to(device), int(kept.sum()), "decoder")
 
 
 def unit_rows(
@@ -174,26 +180,3 @@ def nuisance_directions(
         cross += centred[:, start : start + _ROWS_AT_ONCE] @ W_U[:, start : start + _ROWS_AT_ONCE].double().T
     inverse: torch.Tensor = torch.linalg.pinv(centred @ centred.T, hermitian=True)
     return inverse @ cross
-
-
-def log10_p_of_cosine(cosine: Float64[np.ndarray, "..."], dimension: int) -> Float64[np.ndarray, "..."]:
-    """Return log10 P(|C| >= |cosine|) for the cosine C of a fixed vector and a random direction in `dimension`.
-
-    C^2 ~ Beta(1/2, (d - 1)/2), so the tail is the regularised incomplete beta I_y(a, 1/2) with a = (d - 1)/2 and
-    y = 1 - c^2. Where that underflows, its series y^a (1 - y)^(1/2) F(a + 1/2, 1; a + 1; y) / (a B(a, 1/2)) is taken
-    in logs (DLMF 8.17.8). Never -inf: |cosine| = 1 gives the tail of the nearest representable y.
-    """
-    if dimension < 2:
-        return np.where(np.isnan(cosine), np.nan, 0.0)
-    a = (dimension - 1) / 2
-    magnitude = np.minimum(np.abs(cosine), 1.0)
-    y = np.maximum((1 - magnitude) * (1 + magnitude), np.finfo(np.float64).eps)
-    with np.errstate(divide="ignore"):
-        # Either form loses digits where its argument is near 1.
-        log_p = np.log(np.where(y > 0.5, special.betaincc(0.5, a, magnitude**2), special.betainc(a, 0.5, y)))
-    deep = log_p < np.log(1e-280)
-    if deep.any():
-        tail = y[deep]
-        series = special.hyp2f1(a + 0.5, 1.0, a + 1.0, tail)
-        log_p[deep] = a * np.log(tail) + 0.5 * np.log1p(-tail) + np.log(series) - np.log(a) - special.betaln(a, 0.5)
-    return np.asarray(np.minimum(log_p / np.log(10), 0.0))

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 import torch
 from jaxtyping import Float32
 
+from .device import CPU_LARGEST_BLOCK
+
 TILE = 256
 """Features in one product: large enough for full speed, small enough for a 256k vocabulary (268 MB)."""
-
-_LARGEST_BLOCK = 1024
 
 
 @contextmanager
@@ -34,7 +34,14 @@ def tile_size(n_features: int) -> int:
     return min(TILE, 1 << max(n_features - 1, 0).bit_length())
 
 
-def block_size(n_features: int, n_tokens: int, memory: int, bytes_per_logit: int, block: int | None = None) -> int:
+def block_size(
+    n_features: int,
+    n_tokens: int,
+    memory: int,
+    bytes_per_logit: int,
+    block: int | None = None,
+    largest: int = CPU_LARGEST_BLOCK,
+) -> int:
     """Return how many features to hold at once: whole tiles, within `memory` bytes; at least one tile.
 
     Args:
@@ -43,9 +50,10 @@ def block_size(n_features: int, n_tokens: int, memory: int, bytes_per_logit: int
         memory: Budget for everything that grows with the block, in bytes.
         bytes_per_logit: What a path needs for each logit of a block.
         block: A number of features asked for, rounded up to whole tiles.
+        largest: Features a block at most, unless `block` asks for more.
     """
     tile = tile_size(n_features)
-    wanted = block or min(memory // (bytes_per_logit * n_tokens), _LARGEST_BLOCK)
+    wanted = block or min(memory // (bytes_per_logit * n_tokens), largest)
     whole = max(wanted // tile, 1) if block is None else -(-wanted // tile)
     return int(min(whole, -(-n_features // tile)) * tile)
 

@@ -21,9 +21,7 @@ _DRAWS_AT_ONCE = 256
 def draw_directions(covariance: Covariance, n: int, seed: int) -> Float32[torch.Tensor, "n d"]:
     """Return `n` directions from N(0, Sigma), on the CPU; the first k of them do not depend on `n`."""
     d_model = covariance.sigma.shape[0]
-    values, vectors = torch.linalg.eigh(covariance.sigma.cpu())
-    # The symmetric root does not depend on the signs and order of the eigenvectors.
-    root = ((vectors * values.clamp(min=0).sqrt()) @ vectors.T).numpy()
+    root = covariance.root.cpu().numpy()
     blocks = [
         np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, block])).standard_normal(
             (_DRAWS_AT_ONCE, d_model)

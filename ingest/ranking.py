@@ -55,7 +55,7 @@ class SetScores(NamedTuple):
     near_tokens: Int16[np.ndarray, "n 2"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PackedSets:
     """Token sets as one array of members: set `k` owns `members[offsets[k]:offsets[k + 1]]`.
 

@@ -1,4 +1,4 @@
-"""The same numbers as `ranking_cpu.py` in plain torch, on any device: the fallback on a GPU, and the kernels' reference.
+"""The same numbers as `ranking_cpu.py` in plain torch, on any device: a GPU's fallback, and the kernels' reference.
 
 Whole blocks are sorted at once and every set is scored by gathering its members' ranks. Integers are exact, so every
 path gives equal scores for equal logits. What the Triton path shares with it (sort, statistics, the step from extremes
@@ -21,7 +21,6 @@ from .ranking import (
     PackedSets,
     RowStatistics,
     SetScores,
-    empty_scores,
 )
 
 _ELEMENTS_AT_ONCE = 1 << 24
@@ -73,7 +72,7 @@ def hold_sets(sets: PackedSets, device: torch.device) -> HeldSets:
     members = torch.from_numpy(sets.members).long().to(device)
     sizes = np.diff(sets.offsets)
     return HeldSets(
-        members.split(sizes.tolist()),
+        torch.split(members, sizes.tolist()),
         torch.from_numpy(sizes).to(device)[:, None],
         torch.from_numpy(sets.flipped).bool().to(device)[:, None],
     )
@@ -129,7 +128,7 @@ def row_statistics(
 ) -> tuple[torch.Tensor, ...]:
     """Return the columns of `RowStatistics`, on the device."""
     descending, order = ranked
-    parts = logits.split(_rows_at_once(logits.shape[1]))
+    parts = torch.split(logits, _rows_at_once(logits.shape[1]))
     return (
         torch.cat([_moments(part.double()) for part in parts]),
         torch.cat([_moments(part * token_scale) for part in parts]),

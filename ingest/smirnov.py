@@ -13,7 +13,7 @@ from typing import no_type_check
 
 import numpy as np
 from jaxtyping import Float64
-from numba import njit
+from numba import njit, prange
 from scipy import interpolate, special, stats
 
 _BODY_Z = 1.6
@@ -63,6 +63,15 @@ def _log_one_sided(n, d, log_factorial):
     return np.log(d) + top + np.log(total)
 
 
+@njit(cache=True, parallel=True)
+@no_type_check
+def _log_one_sided_all(n, d, log_factorial):
+    out = np.empty(len(d))
+    for i in prange(len(d)):
+        out[i] = _log_one_sided(n, d[i], log_factorial)
+    return out
+
+
 @njit(cache=True)
 @no_type_check
 def _log_term(n, d, k, log_factorial):
@@ -81,10 +90,10 @@ def _log_tail(effective: float, d: Float64[np.ndarray, "k"]) -> Float64[np.ndarr
     below = max(int(np.floor(effective)), 1)
     share = max(effective - below, 0.0)
     log_factorial = special.gammaln(np.arange(below + 2) + 1.0)
-    low = np.array([_log_one_sided(below, value, log_factorial) for value in d])
+    low = _log_one_sided_all(below, d, log_factorial)
     if share == 0.0:
         return np.asarray(low + np.log(2.0))
-    high = np.array([_log_one_sided(below + 1, value, log_factorial) for value in d])
+    high = _log_one_sided_all(below + 1, d, log_factorial)
     return np.asarray((1 - share) * low + share * high + np.log(2.0))
 
 

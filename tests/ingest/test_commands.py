@@ -52,7 +52,7 @@ def made_once(model_file: Path) -> Path:
 
 @pytest.fixture
 def catalogue(tmp_path: Path, made_once: Path) -> Path:
-    return shutil.copy(made_once, tmp_path / "tiny.duckdb")
+    return Path(shutil.copy(made_once, tmp_path / "tiny.duckdb"))
 
 
 def rows(path: Path, sql: str) -> list[tuple[object, ...]]:
