@@ -134,7 +134,8 @@ def with_ratios(records: list[Record]) -> list[Record]:
     ours = {record["threads"]: record for record in records if record["engine"] == ENGINES[0].name}
     for record in records:
         unit = "cpu_us_per_pair" if record["threads"] == 1 else "wall_us_per_pair"
-        record["times_featdex"] = record[unit] / ours[record["threads"]][unit] if unit in record else None
+        base = ours.get(record["threads"], {})
+        record["times_featdex"] = record[unit] / base[unit] if unit in record and unit in base else None
     return records
 
 

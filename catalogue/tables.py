@@ -180,7 +180,7 @@ ENRICHMENT = Table(
         ("mean_diff", "FLOAT", "Mean logit weight of the members minus that of the rest (logits)."),
         ("top_hits", "SMALLINT", "Members among the 100 most promoted tokens."),
         ("bottom_hits", "SMALLINT", "Members among the 100 most suppressed tokens."),
-        ("log10_p_top", "FLOAT", "log10 of the p of top_hits, one-sided; null: random tokens (hypergeometric)."),
+        ("log10_p_top", "FLOAT", "log10 of the one-sided p of top_hits; null: random tokens, so no error rate."),
         ("z", "FLOAT", f"w . delta / sqrt(delta' Sigma delta) of the unit decoder row w; {_DIRECTION}."),
         ("log10_p", "FLOAT", f"log10 of the two-sided p of z (Beta tail, exact); {_DIRECTION}."),
         ("log10_q", "FLOAT", "log10 of the Benjamini-Hochberg q of log10_p over the features of this SAE and set."),
