@@ -208,20 +208,23 @@ def job_table(jobs: list[Record]) -> str:
         threads, size = job["threads"], f"{job['features']:,} rows"
         hard = job["limit_with_featdex_sort"]
         for limit in job["limits"]:
-            rows.append((f"bare product, {size}", threads, *_seconds(limit, "product"), None, limit["other_cores"]))
+            rows.append(
+                (f"bare product, {size}", threads, *_seconds(limit, "product"), None, None, limit["other_cores"])
+            )
             name = f"bare {job['limit_sort']} sort, {size}"
-            rows.append((name, threads, *_seconds(limit, "sort"), None, limit["other_cores"]))
-        rows.append((f"featdex's own sort, {size}", threads, *_seconds(hard, "sort"), None, hard["other_cores"]))
+            rows.append((name, threads, *_seconds(limit, "sort"), None, None, limit["other_cores"]))
+        rows.append((f"featdex's own sort, {size}", threads, *_seconds(hard, "sort"), None, None, hard["other_cores"]))
         steps = {
-            "whole step without the null": ("whole_without_null", "times_limit_without_null_wall"),
-            f"whole step, {job['null_directions']:,} null directions": ("whole", "times_limit_wall"),
-            "  over product and featdex's own sort": ("whole", "times_limit_with_featdex_sort_wall"),
+            "whole step without the null": ("whole_without_null", "times_limit_without_null"),
+            f"whole step, {job['null_directions']:,} null directions": ("whole", "times_limit"),
+            "  over product and featdex's own sort": ("whole", "times_limit_with_featdex_sort"),
         }
         for name, (step, ratio) in steps.items():
             taken = job[step]
             seconds = (taken["wall_seconds"], taken["cpu_seconds"])
-            rows.append((name, threads, *seconds, job[ratio], taken["other_cores"]))
-    header = ("step", "threads", "wall s", "CPU s", "x limit", "others")
+            ratios = (job[f"{ratio}_wall"], job[f"{ratio}_cpu"])
+            rows.append((f"{name}, {size}", threads, *seconds, *ratios, taken["other_cores"]))
+    header = ("step", "threads", "wall s", "CPU s", "x limit, wall", "x limit, CPU", "others")
     stages = [
         (name, job["threads"], stage["wall_ms_per_row"], stage["cpu_ms_per_row"])
         for job in jobs
@@ -244,6 +247,7 @@ def targets(engines: list[Record], jobs: list[Record]) -> Record:
         "sae_lens_over_featdex_1_thread": {"goal": "at least 20", "measured": found.get(("SAELens tsea", 1))},
         "gseapy_over_featdex_1_thread": {"goal": "at least 400", "measured": found.get(("gseapy prerank", 1))},
         "whole_step_over_limit_all_cores": {"goal": "at most 4", "measured": last["times_limit_wall"]},
+        "whole_step_over_limit_all_cores_cpu": {"goal": "at most 4", "measured": last["times_limit_cpu"]},
     }
 
 
