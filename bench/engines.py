@@ -76,7 +76,8 @@ def compare_engines(folder: Path, all_threads: int, patience: Patience | None = 
     with np.load(folder / "sets.npz") as stored:
         sets = [stored[f"arr_{k}"] for k in range(len(stored.files))]
     logits = np.load(folder / "logits.npy")
-    shared = min(len(logits), max(engine.features for engine in ENGINES if engine.package != "featdex"))
+    others = [engine.features for engine in ENGINES if engine.package != "featdex"]
+    shared = min(len(logits), max(others, default=len(logits)))
     references = {weight: reference_scores(logits[:shared], sets, weight) for weight in (0.0, 1.0)}
     records = []
     for threads in sorted({1, all_threads}):

@@ -35,14 +35,14 @@ class Point(NamedTuple):
 
 
 def growth_points() -> dict[str, list[Point]]:
-    """Return the measurements by what varies in them. Two repeats where it takes seconds."""
+    """Return the measurements by what varies in them."""
     return {
-        "F": [Point(features, GPT2_VOCABULARY, 100, repeats=2) for features in (1024, 4096, 16_384)],
+        "F": [Point(features, GPT2_VOCABULARY, 100) for features in (1024, 4096, 16_384)],
         "F, with the null of es": [
-            Point(features, GPT2_VOCABULARY, 100, directions=2000, repeats=1) for features in (1024, 4096, 16_384)
+            Point(features, GPT2_VOCABULARY, 100, directions=2000) for features in (1024, 4096, 16_384)
         ],
-        "V": [Point(1024, tokens, 100, repeats=2) for tokens in (32_000, GPT2_VOCABULARY, 128_000, 256_000)],
-        "S": [Point(1024, GPT2_VOCABULARY, sets, repeats=2) for sets in (10, 100, 500, 2000)],
+        "V": [Point(1024, tokens, 100) for tokens in (32_000, GPT2_VOCABULARY, 128_000, 256_000)],
+        "S": [Point(1024, GPT2_VOCABULARY, sets) for sets in (10, 100, 500, 2000)],
         "memory, 10 sets": [Point(features, 4096, 10, directions=200, block=1024) for features in (10_000, 100_000)],
         "memory, 100 sets": [Point(features, 4096, 100, directions=200, block=1024) for features in (10_000, 100_000)],
     }
