@@ -6,10 +6,8 @@ import importlib.metadata
 import json
 import os
 import shlex
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -150,22 +148,6 @@ def test_an_interrupt_ends_with_130(featdex: Featdex, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr("featdex.catalogue.cli_read.catalogue_of", interrupt)
     assert featdex("doctor")[0] == 130
-
-
-@pytest.mark.usefixtures("environment")
-def test_an_interrupt_reaches_a_running_query() -> None:
-    endless = "SELECT count(*) FROM range(100000000) a, range(100000) b WHERE a.range % 7 = b.range % 5"
-    # A shell's background job ignores SIGINT and hands that on, so the program is told to listen.
-    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    command = [*FEATDEX[:-1], heed + FEATDEX[-1], "sql", endless]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        try:
-            time.sleep(2)
-            process.send_signal(signal.SIGINT)
-            assert process.communicate(timeout=60) == (b"", b"")
-        finally:
-            process.kill()
-    assert process.returncode == 130
 
 
 @pytest.mark.usefixtures("environment")
