@@ -7,8 +7,11 @@ means that a word starts here.
 
 from __future__ import annotations
 
+import base64
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -44,6 +47,31 @@ def _byte_of_character() -> dict[str, bytes]:
 
 
 _BYTE_OF = _byte_of_character()
+_SPELLING_OF = {byte[0]: character for character, byte in _BYTE_OF.items()}
+# The bytes 0x80 ... 0xBF follow the first one of a character in UTF-8. A vocabulary of characters holds only a few of
+# the letters that spell them; one of bytes needs them all.
+_FOLLOWING_BYTES = frozenset(_SPELLING_OF[byte] for byte in range(0x80, 0xC0))
+_MIN_BYTE_LEVEL_SHARE = 0.9
+
+
+def spell_bytes(data: bytes) -> str:
+    """Return bytes as byte-level BPE spells them: one of GPT-2's 256 characters for each."""
+    return "".join([_SPELLING_OF[byte] for byte in data])
+
+
+def is_byte_level(vocabulary: Vocabulary) -> bool:
+    """Tell whether the raw tokens are spelt in GPT-2's characters for bytes.
+
+    They are if the space and every byte that can go on a character are tokens, and nine in ten of the ordinary tokens
+    have no other characters (those added after the training may).
+    """
+    ordinary = [
+        token for token, special in zip(vocabulary.raw, vocabulary.is_special, strict=True) if token and not special
+    ]
+    if not _FOLLOWING_BYTES.union(_SPELLING_OF[ord(" ")]).issubset(ordinary):
+        return False
+    n_spelt = sum(_BYTE_OF.keys() >= set(token) for token in ordinary)
+    return n_spelt >= _MIN_BYTE_LEVEL_SHARE * len(ordinary)
 
 
 def _decode(data: bytes) -> tuple[str, bool]:
@@ -129,6 +157,60 @@ def _flags(ids: Iterable[int], d_vocab: int) -> Bool[np.ndarray, " d_vocab"]:
             raise UsageError(f"token id {token_id} is outside the {d_vocab} tokens of the tokenizer")
         flags[token_id] = True
     return flags
+
+
+def vocabulary_from_tiktoken(encoding: Any) -> Vocabulary:
+    """Decode the vocabulary of a `tiktoken.Encoding`, special tokens included.
+
+    Raw are the tokens as byte-level BPE spells them (`ĠMary`). Ids run to the highest one; an unused id reads "".
+    """
+    special = {token: int(encoding.encode_single_token(token)) for token in encoding.special_tokens_set}
+    ranks: dict[bytes, int] = {}
+    for token_id in sorted(set(range(encoding.n_vocab)).difference(special.values())):
+        try:
+            ranks[encoding.decode_single_token_bytes(token_id)] = token_id
+        except KeyError:  # its answer for an unused id
+            continue
+    return vocabulary_from_ranks(ranks, special)
+
+
+def vocabulary_from_ranks(
+    ranks: Mapping[bytes, int], special_tokens: Mapping[str, int] = MappingProxyType({})
+) -> Vocabulary:
+    """Decode mergeable ranks, {bytes of a token: id}, and special tokens, {text: id}: tiktoken's two tables.
+
+    Raises UsageError for an id below 0 or given twice.
+    """
+    spelt = [(spell_bytes(data), token_id) for data, token_id in ranks.items()] + list(special_tokens.items())
+    d_vocab = max((token_id + 1 for _, token_id in spelt), default=0)
+    raw = [""] * d_vocab
+    for token, token_id in spelt:
+        if token_id < 0 or raw[token_id]:
+            fault = "is below 0" if token_id < 0 else f"is that of two tokens, {raw[token_id]!r} and {token!r}"
+            raise UsageError(f"token id {token_id} {fault}; give each token an id of its own")
+        raw[token_id] = token
+    return vocabulary_from_raw(raw, "byte_level", special_tokens.values())
+
+
+def read_tiktoken_ranks(path: str | Path) -> dict[bytes, int]:
+    """Return the mergeable ranks in a `.tiktoken` file: a line a token, its bytes in base64, a space, its id.
+
+    Raises WeightsError, which names the line, for any other line or a token given twice.
+    """
+    ranks: dict[bytes, int] = {}
+    for number, line in enumerate(Path(path).read_bytes().splitlines(), start=1):
+        try:
+            if line.strip():
+                data, token_id = line.split()
+                token = base64.b64decode(data, validate=True)
+                if token in ranks or not token:
+                    raise ValueError("a token is given once and has a byte or more")
+                ranks[token] = int(token_id)
+        except ValueError as fault:
+            raise WeightsError(
+                f"{path}: line {number} is no new token in base64, a space and its id; give a .tiktoken file"
+            ) from fault
+    return ranks
 
 
 def vocabulary_from_transformers(tokenizer: Any) -> Vocabulary:

