@@ -123,7 +123,8 @@ class FeatureDictionary:
 class TokenSet:
     """A named set of tokens. `token_ids` is sorted and unique.
 
-    `n_terms` and `n_dropped` count the terms of a list and those of them that are no single token; None for a rule.
+    `n_terms` and `n_dropped` count the terms of a list and those of them that gave no member; None for a rule.
+    `dropped` holds each of the latter with the reason. `version` is that of the data or rule.
     """
 
     name: str
@@ -135,6 +136,9 @@ class TokenSet:
     token_ids: Int32[np.ndarray, "n_tokens"]
     n_terms: int | None = None
     n_dropped: int | None = None
+    licence: str = ""
+    version: str = ""
+    dropped: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     @property
     def members_sha256(self) -> str:

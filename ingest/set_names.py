@@ -1,26 +1,29 @@
-"""Sets that are lists of words: given names counted from US births, and small hand-written lists.
+"""Sets of given names, chosen by the births that US statistics count for each sex.
 
-A term counts only where it is one token. Terms that the tokenizer splits are counted in `n_dropped` and none of their
-pieces gets in: pieces of words made most members of the published lists noise.
+The lists of names that people write by hand are in `data/sets/names.toml`, in the same collection.
 """
 
 from __future__ import annotations
 
 import csv
-import tomllib
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .inputs import TokenSet
+from .inputs import TokenSet, Vocabulary
+from .set_definition import SetDefinition, distinct_terms
+from .set_terms import TermFinder
 from .set_texts import TextIndex, sorted_ids
 
+COLLECTION = "names"
 DATA = Path(__file__).parent / "data"
 
 MIN_BIRTHS = 10_000
 ONE_SEX_SHARE = 0.9
 UNISEX_MIN_SHARE, UNISEX_MAX_SHARE = 0.25, 0.75
-NAMES_SOURCE = "US Social Security Administration, public domain"
+NAMES_SOURCE = "US Social Security Administration"
+NAMES_LICENCE = "public domain"
+NAMES_VERSION = "1"
 
 
 @dataclass(frozen=True)
@@ -69,69 +72,36 @@ _NAME_SETS: dict[str, tuple[Callable[[_NameCount], bool], str, str]] = {
 }
 
 
-def name_sets(index: TextIndex) -> list[TokenSet]:
-    """Return the sets of the collection `names`, empty ones included.
+def name_sets(vocabulary: Vocabulary, index: TextIndex) -> list[TokenSet]:
+    """Return the sets of births, of the collection `names`, empty ones included.
 
     A member is a token that is exactly a space and the name: without the space `Rose` also starts `Roseville`.
+    `index` is `index_texts(vocabulary)`.
     """
     counts = _read_name_counts()
+    finder = TermFinder(vocabulary, index)
     return [
-        _list_set(
-            index,
-            name=name,
-            collection="names",
-            forms={count.name: {f" {count.name}"} for count in counts if is_member(count)},
-            definition=f"names with {rule} among US births (us_names.csv), one leading space",
-            description=description,
-            source=NAMES_SOURCE,
-        )
+        _name_set(finder, name, [count.name for count in counts if is_member(count)], rule, description)
         for name, (is_member, rule, description) in _NAME_SETS.items()
     ]
 
 
-def word_sets(index: TextIndex) -> list[TokenSet]:
-    """Return the sets of the collection `words`, empty ones included.
-
-    A member is a token that is a term with or without a space in front, cased as `casing` of its list says: `given`
-    (as the list has it) or `any` (that, lower case, capitalised, upper case).
-    """
-    lists = tomllib.loads((DATA / "word_lists.toml").read_text(encoding="utf-8"))
-    return [
-        _list_set(
-            index,
-            name=name,
-            collection="words",
-            forms={term: _spaced_and_unspaced(_cased(term, entry["casing"])) for term in entry["terms"]},
-            definition=f"the terms of {name} in word_lists.toml, {entry['casing']} casing, at most one leading space",
-            description=entry["description"],
-            source=entry["source"],
-        )
-        for name, entry in lists.items()
-    ]
-
-
-def _list_set(
-    index: TextIndex,
-    *,
-    name: str,
-    collection: str,
-    forms: dict[str, Collection[str]],
-    definition: str,
-    description: str,
-    source: str,
-) -> TokenSet:
-    """Return the set of the tokens that are a form of a term; `forms` holds the texts that each term may take."""
-    found = {term: [token_id for text in texts for token_id in index.get(text, ())] for term, texts in forms.items()}
+def _name_set(finder: TermFinder, name: str, terms: list[str], rule: str, description: str) -> TokenSet:
+    wanted = SetDefinition(name, COLLECTION, "list", terms=distinct_terms(terms), casing="given", space="leading")
+    ids, dropped = finder.find(wanted)
     return TokenSet(
         name=name,
-        collection=collection,
+        collection=COLLECTION,
         kind="list",
-        definition=definition,
+        definition=f"names with {rule} among US births (us_names.csv), one leading space",
         description=description,
-        source=source,
-        token_ids=sorted_ids(token_id for ids in found.values() for token_id in ids),
-        n_terms=len(forms),
-        n_dropped=sum(not ids for ids in found.values()),
+        source=NAMES_SOURCE,
+        token_ids=sorted_ids(ids),
+        n_terms=len(wanted.terms),
+        n_dropped=len(dropped),
+        licence=NAMES_LICENCE,
+        version=NAMES_VERSION,
+        dropped=dropped,
     )
 
 
@@ -140,11 +110,3 @@ def _read_name_counts() -> list[_NameCount]:
         return [
             _NameCount(row["name"], int(row["female_births"]), int(row["male_births"])) for row in csv.DictReader(file)
         ]
-
-
-def _cased(term: str, casing: str) -> set[str]:
-    return {term} if casing == "given" else {term, term.lower(), term.capitalize(), term.upper()}
-
-
-def _spaced_and_unspaced(words: set[str]) -> set[str]:
-    return words | {f" {word}" for word in words}

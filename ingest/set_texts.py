@@ -9,6 +9,9 @@ from jaxtyping import Int32
 
 from .inputs import Vocabulary
 
+REPLACEMENT = "\ufffd"
+"""What bytes that are no UTF-8 by themselves read as."""
+
 TextIndex = Mapping[str, list[int]]
 """Token ids by text. Some tokenizers hold a text twice, so an entry is a list."""
 
@@ -24,7 +27,8 @@ def index_texts(vocabulary: Vocabulary) -> TextIndex:
 
 def sorted_ids(ids: Iterable[int]) -> Int32[np.ndarray, " n_tokens"]:
     """Return the distinct ids in ascending order."""
-    return np.array(sorted(set(ids)), dtype=np.int32)
+    distinct = set(ids)
+    return np.sort(np.fromiter(distinct, dtype=np.int32, count=len(distinct)))
 
 
 def ids_where(index: TextIndex, holds: Callable[[str, str], object]) -> Int32[np.ndarray, " n_tokens"]:

@@ -1,4 +1,4 @@
-"""The built-in token sets on the vocabulary of SmolLM2, against string methods and counts made here."""
+"""The built-in token sets on real vocabularies, against string methods and counts made here."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from featdex.catalogue.errors import UsageError
+import regex
+from featdex.catalogue.errors import TokenSetError, UsageError
 from featdex.ingest import token_sets
 from featdex.ingest.inputs import TokenSet, Vocabulary
-from featdex.ingest.token_sets import COLLECTIONS, MIN_SET_SIZE, builtin_sets, check_sets
+from featdex.ingest.token_sets import MIN_SET_SIZE, builtin_collections, builtin_sets, check_sets
 from featdex.ingest.vocabulary import vocabulary_from_raw
 
 CONTROL = 3
 DATA = Path(token_sets.__file__).parent / "data"
+LICENCES = {"Apache-2.0", "CC0-1.0", "MIT", "public domain", "WordNet 3.0"}
 
 
 @pytest.fixture(scope="module")
@@ -163,10 +165,11 @@ def test_names_are_chosen_by_births(
 
 
 def test_terms_of_more_tokens_are_counted_as_dropped(sets: dict[str, TokenSet], smollm2: Vocabulary) -> None:
-    states = tomllib.loads((DATA / "word_lists.toml").read_text(encoding="utf-8"))["us_states"]["terms"]
-    found = [state for state in states if {state, f" {state}"} & set(smollm2.text)]
-    assert (sets["us_states"].n_terms, sets["us_states"].n_dropped) == (50, 50 - len(found))
-    assert "New York" not in found
+    states = tomllib.loads((DATA / "sets" / "names.toml").read_text(encoding="utf-8"))["sets"]["us_states"]["terms"]
+    split = [state for state in states if not {state, f" {state}"} & set(smollm2.text)]
+    assert (sets["us_states"].n_terms, sets["us_states"].n_dropped) == (50, len(split))
+    assert [term for term, _ in sets["us_states"].dropped] == split
+    assert ("New York", "no single token") in sets["us_states"].dropped
 
 
 @pytest.mark.parametrize(
@@ -189,19 +192,25 @@ def test_each_token_has_one_tag_at_most(sets: dict[str, TokenSet]) -> None:
     assert len(np.unique(tagged)) == len(tagged)
 
 
-def test_there_are_at_least_sixty_good_sets_on_smollm2(smollm2: Vocabulary, built: list[TokenSet]) -> None:
-    assert len(built) >= 60
-    check_sets(built, len(smollm2))
+def test_there_are_at_least_five_hundred_good_sets(
+    smollm2: Vocabulary, built: list[TokenSet], gpt2: Vocabulary
+) -> None:
+    for vocabulary, sets in ((smollm2, built), (gpt2, builtin_sets(gpt2))):
+        assert len(sets) >= 500
+        check_sets(sets, len(vocabulary))
+        assert {found.collection for found in sets} == set(builtin_collections())
 
 
 def test_every_set_says_what_it_is(sets: dict[str, TokenSet]) -> None:
     for found in sets.values():
         assert re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", found.name)
-        assert found.collection in COLLECTIONS
-        assert found.description.endswith(".")
+        # WordNet's glosses end as they do there.
+        assert found.description.endswith(".") or found.collection == "wordnet"
+        assert all("\n" not in text and text for text in (found.description, found.source, found.version))
         assert found.definition
-        assert any(word in found.source for word in ("Apache-2.0", "CC0-1.0", "MIT", "public domain"))
+        assert found.licence in LICENCES, found.name
         assert (found.n_terms is None) == (found.kind != "list")
+        assert found.collection == "bloom2024" or len(found.dropped) == (found.n_dropped or 0)
 
 
 def test_sets_are_sorted_distinct_int32_of_useful_size(smollm2: Vocabulary, sets: dict[str, TokenSet]) -> None:
@@ -212,7 +221,8 @@ def test_sets_are_sorted_distinct_int32_of_useful_size(smollm2: Vocabulary, sets
 
 
 def test_special_tokens_are_in_no_other_set(smollm2: Vocabulary, sets: dict[str, TokenSet]) -> None:
-    holders = {name for name, found in sets.items() if smollm2.is_special[found.token_ids].any()}
+    corrected = {name: found for name, found in sets.items() if found.collection != "bloom2024"}
+    holders = {name for name, found in corrected.items() if smollm2.is_special[found.token_ids].any()}
     assert holders == {"special_tokens"}
     assert smollm2.is_special[sets["special_tokens"].token_ids].all()
 
@@ -222,13 +232,17 @@ def test_partial_tokens_are_those_flagged(smollm2: Vocabulary, sets: dict[str, T
 
 
 def test_the_definition_of_a_regex_set_rebuilds_it(smollm2: Vocabulary, sets: dict[str, TokenSet]) -> None:
-    for found in (found for found in sets.values() if found.kind == "regex"):
-        pattern = re.compile(found.definition)
+    for found in (found for found in sets.values() if found.kind == "regex" and found.collection != "bloom2024"):
+        pattern = regex.compile(found.definition)
         assert texts(smollm2, found) == {text for text in ordinary_texts(smollm2) if pattern.fullmatch(text)}
 
 
 def test_the_definition_of_a_rule_on_text_rebuilds_it(smollm2: Vocabulary, sets: dict[str, TokenSet]) -> None:
-    rules = [found for found in sets.values() if found.kind == "rule" and "is_special" not in found.definition]
+    rules = [
+        found
+        for found in sets.values()
+        if found.kind == "rule" and "is_special" not in found.definition and found.collection != "bloom2024"
+    ]
     for found in rules:
         code = compile(found.definition, found.name, "eval")
         rebuilt = {
@@ -246,27 +260,27 @@ def test_two_builds_are_equal(smollm2: Vocabulary) -> None:
     first = vocabulary_from_raw(smollm2.raw[:N_FIRST], "byte_level", range(17))
     one, two = ([(found.name, found.members_sha256) for found in builtin_sets(first)] for _ in range(2))
     assert one == two
+    assert len(one) > 500
 
 
 def test_the_sets_are_the_same_for_another_family_of_tokenizers(smollm2: Vocabulary) -> None:
     whole = [i for i in range(N_FIRST) if not smollm2.is_partial_utf8[i] and not smollm2.is_special[i]]
     byte_level = vocabulary_from_raw([smollm2.raw[i] for i in whole], "byte_level", [])
     sentencepiece = vocabulary_from_raw([smollm2.text[i].replace(" ", "▁") for i in whole], "sentencepiece", [])
-    collections = ["shape", "affix", "names", "words"]
+    collections = ["shape", "affix", "names", "grammar", "topics"]
     one, two = (
         [(found.name, found.members_sha256) for found in builtin_sets(vocabulary, collections)]
         for vocabulary in (byte_level, sentencepiece)
     )
     assert one == two
-    assert len(one) > 40
+    assert len(one) > 400
 
 
 def test_collections_come_in_their_own_order(smollm2: Vocabulary) -> None:
-    assert [found.name for found in builtin_sets(smollm2, ["words", "names"])][:3] == [
-        "girls_names",
-        "boys_names",
-        "unisex_names",
-    ]
+    built = builtin_sets(smollm2, ["grammar", "names", "affix"])
+    assert list(dict.fromkeys(found.collection for found in built)) == ["affix", "names", "grammar"]
+    names = [found.name for found in built if found.collection == "names"]
+    assert names[:4] == ["girls_names", "boys_names", "unisex_names", "months"]
 
 
 def test_no_collections_give_no_sets(smollm2: Vocabulary) -> None:
@@ -291,3 +305,42 @@ def test_small_sets_and_sets_of_all_tokens_are_left_out() -> None:
 def test_unused_ids_are_in_no_set() -> None:
     vocabulary = vocabulary_from_raw(["", *"abcdefg", ""], "sentencepiece", [])
     assert all({0, 8}.isdisjoint(found.token_ids.tolist()) for found in builtin_sets(vocabulary))
+
+
+def test_the_collections_are_those_of_the_code_and_the_files() -> None:
+    heads = [tomllib.loads(path.read_text(encoding="utf-8"))["collection"] for path in (DATA / "sets").glob("*.toml")]
+    written = {head["name"]: head["description"] for head in heads}
+    by_code = ["shape", "affix", "names", "pos", "bloom2024"]
+    expected = ["shape", "affix", "names", *sorted(written.keys() - set(by_code)), "pos", "bloom2024"]
+    assert list(builtin_collections()) == expected
+    assert builtin_collections().items() >= written.items()
+    assert all(description.endswith(".") for description in builtin_collections().values())
+
+
+def write_sets(folder: Path, stem: str, collection: str, **sets: list[str]) -> None:
+    head = f'[collection]\nname = "{collection}"\ndescription = "About {stem}."\n'
+    tables = [f"[sets.{name}]\nterms = {terms}\n" for name, terms in sets.items()]
+    (folder / f"{stem}.toml").write_text("\n".join([head, *tables]), encoding="utf-8")
+
+
+def test_a_file_in_the_folder_is_a_collection_or_a_part_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_sets(tmp_path, "zoo", "animals", cats=list("abcde"), few=list("abcd"), everything=list("abcdefgh"))
+    write_sets(tmp_path, "farm", "animals", cows=list("defgh"))
+    write_sets(tmp_path, "names", "names", letters=list("cdefg"))
+    monkeypatch.setattr(token_sets, "SETS_FOLDER", tmp_path)
+    vocabulary = vocabulary_of("abcdefgh")
+    assert list(builtin_collections()) == ["shape", "affix", "names", "animals", "pos", "bloom2024"]
+    assert (builtin_collections()["animals"], builtin_collections()["names"]) == ("About farm.", "About names.")
+    built = {found.name: found for found in builtin_sets(vocabulary, ["animals", "names"])}
+    assert list(built) == ["letters", "cows", "cats"]
+    assert built["cows"].token_ids.tolist() == [3, 4, 5, 6, 7]
+
+
+def test_a_name_in_two_collections_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_sets(tmp_path, "zoo", "animals", all_digits=list("abcde"))
+    write_sets(tmp_path, "farm", "tools", all_digits=list("abcde"))
+    monkeypatch.setattr(token_sets, "SETS_FOLDER", tmp_path)
+    with pytest.raises(TokenSetError, match="two token sets are named 'all_digits'"):
+        builtin_sets(vocabulary_of("abcdef"), ["animals", "tools"])
+    with pytest.raises(TokenSetError, match=r"'all_digits' \(collections: shape, animals\)"):
+        builtin_sets(vocabulary_of("abcdef"), ["animals", "shape"])
