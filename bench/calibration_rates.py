@@ -15,7 +15,7 @@ from calibration_material import FRESH_SEED, Material, Ranked, ranking_p
 from featdex.ingest.beta_tail import log10_p_of_cosine
 from featdex.ingest.directions import Covariance, decoder_covariance, direction_scores, unit_rows
 from featdex.ingest.multiplicity import log10_benjamini_hochberg
-from featdex.ingest.random_directions import draw_directions, log10_p_es
+from featdex.ingest.random_directions import draw_directions, log10_p_es, summarise_null
 from featdex.ingest.smirnov import log10_p_ks
 from jaxtyping import Bool, Float32, Float64, Int64
 from scipy import optimize, stats
@@ -47,7 +47,7 @@ def p_columns(
     return {
         "log10_p": direction_scores(rows, material.contrasts, material.covariance)[1],
         "log10_p_adj": direction_scores(rows, material.adjusted(), material.covariance)[1],
-        "log10_p_es": log10_p_es(ranked.es, es_null),
+        "log10_p_es": log10_p_es(ranked.es, summarise_null(es_null)),
         "log10_p_ks": p_ks,
         "log10_p_top": p_top,
     }

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from job import measure_compute
+from job import measure_compute, measure_ingest
 from measure import MIB, Patience, Record, cores, machine, run_task, save, table
 from workload import GPT2_VOCABULARY, make_workload
 
@@ -23,7 +23,7 @@ SCRIPT = Path(__file__).resolve()
 
 
 class Point(NamedTuple):
-    """Sizes of one measurement."""
+    """Sizes of one measurement; `ingests` measures a whole ingest, into DuckDB, instead of the compute step."""
 
     features: int
     tokens: int
@@ -32,6 +32,7 @@ class Point(NamedTuple):
     d_model: int = 768
     block: int | None = None
     repeats: int = 1
+    ingests: bool = False
 
 
 def growth_points() -> dict[str, list[Point]]:
@@ -45,6 +46,9 @@ def growth_points() -> dict[str, list[Point]]:
         "S": [Point(1024, GPT2_VOCABULARY, sets) for sets in (10, 100, 500, 2000)],
         "memory, 10 sets": [Point(features, 4096, 10, directions=200, block=1024) for features in (10_000, 100_000)],
         "memory, 100 sets": [Point(features, 4096, 100, directions=200, block=1024) for features in (10_000, 100_000)],
+        "memory, whole ingest": [
+            Point(features, 4096, 100, directions=200, block=1024, ingests=True) for features in (10_000, 100_000)
+        ],
     }
 
 
@@ -54,7 +58,10 @@ def do_task(task: Record) -> Record:
     torch.set_num_threads(threads)
     point = Point(**task)
     work = make_workload(point.features, point.tokens, point.sets, point.d_model)
-    computed = measure_compute(work, threads, point.directions, point.block, point.repeats)
+    if point.ingests:
+        computed = measure_ingest(work, threads, point.directions, point.block)
+    else:
+        computed = measure_compute(work, threads, point.directions, point.block, point.repeats)
     return computed.record | {
         "ranked_seconds": computed.ranked_seconds,
         "results_bytes": computed.results_bytes,
@@ -66,7 +73,6 @@ def measure_point(varies: str, point: Point, threads: int, patience: Patience | 
     """Measure a point in a process of its own and relate it to its pairs and rows."""
     record = run_task(SCRIPT, point._asdict(), threads, patience)
     pairs = point.features * point.sets
-    extra = record["extra_bytes"]
     return {
         "varies": varies,
         **point._asdict(),
@@ -75,7 +81,6 @@ def measure_point(varies: str, point: Point, threads: int, patience: Patience | 
         "cpu_us_per_pair": 1e6 * record["cpu_seconds"] / pairs,
         "wall_us_per_pair": 1e6 * record["wall_seconds"] / pairs,
         "cpu_ms_per_feature": 1000 * record["cpu_seconds"] / point.features,
-        "extra_bytes_beyond_results": None if extra is None else extra - record["results_bytes"],
     }
 
 
@@ -102,16 +107,15 @@ def growth_table(records: list[Record]) -> str:
         "wall us/pair",
         "CPU ms/feature",
         "weights MiB",
-        "results MiB",
-        "extra MiB",
-        "beyond results",
+        "results MiB, on disk",
+        "memory MiB",
         "others",
     )
     rows = []
     for record in records:
         sizes = [record[key] for key in ("varies", "features", "tokens", "sets", "directions")]
         times = [record[key] for key in ("cpu_us_per_pair", "wall_us_per_pair", "cpu_ms_per_feature")]
-        bytes_keys = ("weights_bytes", "results_bytes", "extra_bytes", "extra_bytes_beyond_results")
+        bytes_keys = ("weights_bytes", "results_bytes", "extra_bytes")
         rows.append([*sizes, *times, *(_mib(record[key]) for key in bytes_keys), record["other_cores"]])
     return table("Growth of the whole compute step, all cores; peaks of memory beyond the weights", header, rows)
 

@@ -6,9 +6,11 @@ either and gives the order beside the keys, makes a second, harder limit.
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -104,7 +106,10 @@ def _clocks() -> tuple[float, float]:
 
 
 class Computed(NamedTuple):
-    """What one whole compute step took: its measurement, the seconds until the last block was ranked, its results."""
+    """What one whole compute step took: its measurement, the seconds until the last block was ranked, its results.
+
+    The results lie in a file, as in an ingest.
+    """
 
     record: Record
     ranked_seconds: float
@@ -114,9 +119,10 @@ class Computed(NamedTuple):
 def measure_compute(
     work: Workload, threads: int, directions: int, block: int | None = None, repeats: int = 1
 ) -> Computed:
-    """Measure `compute_numbers`, warmed up on a few features; statistics, all p and q, z_adj and the null included."""
-    from featdex.ingest.compute import compute_numbers
+    """Measure `compute_into`, warmed up on a few features; statistics, all p and q, z_adj and the null included."""
+    from featdex.ingest.compute import compute_into
     from featdex.ingest.device import Options
+    from featdex.ingest.scratch import Scratch
 
     W_dec, W_U = torch.from_numpy(work.W_dec), torch.from_numpy(work.W_U)
     covariates = make_covariates(W_U.shape[1])
@@ -125,20 +131,61 @@ def measure_compute(
 
     def compute(rows: torch.Tensor, directions: int, sets: list[TokenIds]) -> None:
         start = time.perf_counter()
-        numbers = compute_numbers(
-            rows,
-            W_U,
-            [ids.astype(np.int32) for ids in sets],
-            covariates=covariates,
-            options=Options(device="cpu", threads=threads, directions=directions, block=block),
-            progress=lambda _: ranked.append(time.perf_counter() - start),
-        )
-        columns = [*numbers.feature.values(), *numbers.enrichment.values(), *numbers.null.values(), *numbers[1:5]]
-        results_bytes.append(sum(column.nbytes for column in columns))
+        with Scratch(Path(tempfile.gettempdir())) as scratch:
+            compute_into(
+                scratch,
+                rows,
+                W_U,
+                [ids.astype(np.int32) for ids in sets],
+                covariates=covariates,
+                options=Options(device="cpu", threads=threads, directions=directions, block=block),
+                progress=lambda _: ranked.append(time.perf_counter() - start),
+            )
+            results_bytes.append(scratch.size)
 
     compute(W_dec[:_WARM_UP_FEATURES], 2, work.sets[:3])
     record = measure(lambda: compute(W_dec, directions, work.sets), repeats).record()
     return Computed(record, ranked[-1], results_bytes[-1])
+
+
+def measure_ingest(work: Workload, threads: int, directions: int, block: int | None = None) -> Computed:
+    """Measure a whole ingest into a fresh catalogue, the writing of DuckDB included."""
+    from featdex.ingest.device import Options
+    from featdex.ingest.inputs import FeatureDictionary, LanguageModel, Recipe
+    from featdex.ingest.pipeline import Job, ingest
+    from featdex.ingest.token_sets import token_set_from_ids
+    from featdex.ingest.vocabulary import vocabulary_from_raw
+
+    n_tokens = work.W_U.shape[1]
+    recipe = Recipe(fold_ln=True, center_d_model=False, center_unembed=True)
+    vocabulary = vocabulary_from_raw([f"▁w{k}" for k in range(n_tokens)], "sentencepiece", [])
+    model = LanguageModel("random", 1, torch.from_numpy(work.W_U), vocabulary, recipe, lambda _: torch.empty(0))
+    sets = [token_set_from_ids(f"set{k}", ids, n_tokens) for k, ids in enumerate(work.sets)]
+
+    def run(rows: npt.NDArray[np.float32], path: Path) -> None:
+        dictionary = FeatureDictionary(
+            "sae", "random", "0", "random/0", 0, None, "other", "identity", None, rows.shape[1], torch.from_numpy(rows)
+        )
+        options = Options(device="cpu", threads=threads, directions=directions, block=block)
+        jobs = [Job("random", lambda: dictionary)]
+        ingest(path, model, jobs, sets, options=options, reporter=Silence(), narrate=lambda _: None)
+
+    with tempfile.TemporaryDirectory() as folder:
+        run(work.W_dec[:_WARM_UP_FEATURES], Path(folder) / "warm.duckdb")
+        record = measure(lambda: run(work.W_dec, Path(folder) / "whole.duckdb"), 1).record()
+        return Computed(record, record["wall_seconds"], (Path(folder) / "whole.duckdb").stat().st_size)
+
+
+class Silence:
+    """A reporter that tells nothing."""
+
+    def start(self, label: str, position: int, n_jobs: int) -> None: ...
+
+    def loaded(self, slug: str, n_features: int) -> None: ...
+
+    def advance(self, n_features: int) -> None: ...
+
+    def finish(self, slug: str, line: str) -> None: ...
 
 
 def measure_stages(work: Workload, threads: int) -> dict[str, Record]:

@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 from typer.main import get_group
 
 from . import cli_read, cli_show
-from .cli_common import Settings, example, narrate
+from .cli_common import Settings, VerbGroup, example, narrate
 from .errors import ExitCode, FeatdexError, UsageError
 
 ENTRY_POINTS = "featdex.commands"
@@ -43,17 +43,18 @@ class FeatdexGroup(TyperGroup):
             UsageError: It is unknown while the commands of some package failed to load.
         """
         if cmd_name not in self.commands:
-            self._load()
+            self.load_others()
         if cmd_name not in self.commands and self._failures:
             raise UsageError(f"no command {cmd_name!r}; {'; '.join(self._failures)}")
         return super().get_command(ctx, cmd_name)
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of all verbs."""
-        self._load()
+        self.load_others()
         return super().list_commands(ctx)
 
-    def _load(self) -> None:
+    def load_others(self) -> None:
+        """Load the verbs of other packages; what is there already stays."""
         if self._loaded:
             return
         self._loaded = True
@@ -71,9 +72,15 @@ class FeatdexGroup(TyperGroup):
                     f"those of {entry.name!r} failed to load ({error}); pip install 'featdex[{entry.name}]'"
                 )
                 continue
-            for name, command in get_group(extra).commands.items():
-                self.commands.setdefault(name, command)
+            self._add(get_group(extra).commands)
         self._failures = tuple(failures)
+
+    def _add(self, commands: Any) -> None:
+        for name, command in commands.items():
+            there = self.commands.setdefault(name, command)
+            if there is not command and isinstance(there, VerbGroup):
+                for verb, more in getattr(command, "commands", {}).items():
+                    there.commands.setdefault(verb, more)
 
 
 def _no_options() -> None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, TypeVar
 
 import typer
+from typer.core import TyperGroup
 
 from .display import printable
 from .errors import FeatdexError, UsageError
@@ -30,6 +31,35 @@ FormatOption = Annotated[
     typer.Option("--format", "-f", help="Output format; by default a table on a terminal, csv in a pipe."),
 ]
 SaeOption = Annotated[str | None, typer.Option("--sae", help="Only SAEs whose slug or release matches this GLOB.")]
+
+
+Command = TypeVar("Command", bound=Callable[..., None])
+
+
+def no_type_check(command: Command) -> Command:
+    """Keep run-time type checkers off a command: what typer passes as context is no `typer.Context`."""
+    return command
+
+
+class VerbGroup(TyperGroup):
+    """A verb with verbs of its own, to which other packages may add theirs."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a verb; those of other packages are loaded once one is asked for that is none of ours."""
+        if cmd_name not in self.commands:
+            _load_others(ctx)
+        return super().get_command(ctx, cmd_name)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of all verbs."""
+        _load_others(ctx)
+        return super().list_commands(ctx)
+
+
+def _load_others(context: Any) -> None:
+    load = getattr(getattr(context.parent, "command", None), "load_others", None)
+    if load is not None:
+        load()
 
 
 @dataclass(frozen=True)

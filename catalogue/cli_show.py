@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .cli_common import FormatOption, catalogue_of, emit, example, print_json
+from .cli_common import FormatOption, VerbGroup, catalogue_of, emit, example, print_json
 from .display import printable, visible_token
 from .errors import NotFoundError, UsageError
 from .formats import Format, read
+from .schema import RETIRED
 
 if TYPE_CHECKING:
     from .catalogue import Catalogue
 
-_RETIRED = "@[0-9a-f]{8}$"
 CardFormatOption = Annotated[Format | None, typer.Option("--format", "-f", help="table (text, the default) or json.")]
 
 
@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
     """Add the verbs of this module."""
     app.command(epilog=example("featdex show 29-mlp/573"))(show)
     sets = typer.Typer(
-        help="The token sets of the catalogue.", epilog=example("featdex sets ls"), rich_markup_mode=None
+        cls=VerbGroup, help="The token sets of the catalogue.", epilog=example("featdex sets ls"), rich_markup_mode=None
     )
     sets.command("ls", epilog=example("featdex sets ls --collection names"))(list_sets)
     sets.command("show", epilog=example("featdex sets show girls_names -n 10"))(show_set)
@@ -64,7 +64,7 @@ def list_sets(
             "SELECT t.name, t.collection, t.kind, t.n_tokens, t.n_terms, t.n_dropped, m.name AS model, t.description"
             " FROM token_set t JOIN model m USING (model_id)"
             " WHERE ($collection IS NULL OR t.collection = $collection)"
-            f" AND ($retired OR NOT regexp_matches(t.name, '{_RETIRED}'))"
+            f" AND ($retired OR NOT regexp_matches(t.name, '{RETIRED}'))"
             " ORDER BY m.name, t.collection, t.name",
             {"collection": collection, "retired": retired},
         )
@@ -82,10 +82,10 @@ def _no_sets(catalogue: Catalogue, collection: str | None) -> str:
 def show_set(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a token set.")],
-    n: Annotated[int, typer.Option("-n", min=0, help="Number of members to show.")] = 40,
+    n: Annotated[int, typer.Option("-n", min=0, help="Number of members, and of dropped terms, to show.")] = 40,
     form: FormatOption = None,
 ) -> None:
-    """Show one token set: what it is, where it comes from, its members.
+    """Show one token set: what it is, where it comes from, its members, and the terms that gave none.
 
     -f json gives the same as data; csv and the other tables give the members only.
     """
@@ -108,10 +108,19 @@ def show_set(
         if form not in (None, Format.TABLE, Format.JSON):
             emit(members, form)
             return
+        dropped = catalogue.sql(
+            "SELECT m.name AS model, d.term, d.reason FROM token_set_dropped d"
+            " JOIN token_set s USING (set_id) JOIN model m USING (model_id)"
+            " WHERE d.set_id IN (FROM _set_ids($name))"
+            " QUALIFY row_number() OVER (PARTITION BY d.set_id ORDER BY d.term) <= $n ORDER BY m.name, d.term",
+            {"name": name, "n": n},
+        )
         sets = read(facts).dicts()
         all_members = read(members).dicts()
+        all_dropped = read(dropped).dicts()
     for row in sets:
         row["members"] = [member for member in all_members if member["model"] == row["model"]]
+        row["dropped"] = [term for term in all_dropped if term["model"] == row["model"]]
     if form is Format.JSON:
         print_json(sets)
     else:
@@ -121,17 +130,25 @@ def show_set(
 def _set_text(facts: dict[str, Any]) -> str:
     counts = f"{facts['n_tokens']} tokens"
     if facts["n_terms"] is not None:
-        counts += f" from {facts['n_terms']} terms, of which {facts['n_dropped']} are no single token"
+        counts += f" from {facts['n_terms']} terms, of which {facts['n_dropped']} gave none"
     lines = {
         "collection": facts["collection"],
         "model": facts["model"],
         "what": facts["description"],
         "definition": f"{facts['kind']}: {facts['definition']}",
         "source": facts["source"],
+        "licence": facts["licence"],
+        "version": facts["version"],
         "size": counts,
     }
     text = [printable(facts["name"])]
     text += [f"  {label:<12}{printable(str(value))}" for label, value in lines.items() if value is not None]
     shown = " ".join(visible_token(member["token"]) for member in facts["members"])
     more = facts["n_tokens"] - len(facts["members"])
-    return "\n".join([*text, f"  {'members':<12}{shown}{f' … and {more:,} more' if more > 0 else ''}"])
+    text.append(f"  {'members':<12}{shown}{f' … and {more:,} more' if more > 0 else ''}")
+    reasons: dict[str, list[str]] = {}
+    for term in facts["dropped"]:
+        reasons.setdefault(term["reason"], []).append(visible_token(term["term"]))
+    text += [f"  {'dropped':<12}{', '.join(terms)} ({printable(reason)})" for reason, terms in reasons.items()]
+    left = (facts["n_dropped"] or 0) - len(facts["dropped"])
+    return "\n".join([*text, *([f"  {'':<12}… and {left:,} more dropped"] if left > 0 else [])])

@@ -26,6 +26,8 @@ DEFAULT_WAIT_SECONDS = 10.0
 
 # Nothing is ever downloaded or loaded from outside: parquet, json and icu lie in the wheel.
 _BASE_CONFIG = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+# DuckDB would keep what it writes in memory, up to most of the machine's; beside an ingest that has to stay small.
+_WRITER_CONFIG = _BASE_CONFIG | {"memory_limit": "256MB"}
 _READER_CONFIG = _BASE_CONFIG | {"enable_external_access": "false", "lock_configuration": "true"}
 
 
@@ -83,7 +85,7 @@ def _open_error(path: Path, error: duckdb.Error) -> FeatdexError:
 def _connect(
     path: Path, *, read_only: bool, wait: float, narrate: Callable[[str], None] | None
 ) -> duckdb.DuckDBPyConnection:
-    config = _READER_CONFIG if read_only else _BASE_CONFIG
+    config = _READER_CONFIG if read_only else _WRITER_CONFIG
     deadline = time.monotonic() + wait
     while True:
         try:
@@ -98,7 +100,7 @@ def _connect(
             time.sleep(0.1)
 
 
-def _check(path: Path, connection: duckdb.DuckDBPyConnection) -> None:
+def _check(path: Path, connection: duckdb.DuckDBPyConnection, *, writes: bool = False) -> None:
     try:
         rows = dict(connection.execute("SELECT key, value FROM meta").fetchall())
         found = int(rows["schema_version"])
@@ -108,6 +110,11 @@ def _check(path: Path, connection: duckdb.DuckDBPyConnection) -> None:
         made_by = rows.get("created_by", "a newer featdex")
         raise CatalogueError(
             f"{path} has schema {found} (made by {made_by}), this featdex reads {SCHEMA_VERSION}; upgrade featdex"
+        )
+    if writes and found < SCHEMA_VERSION:
+        raise CatalogueError(
+            f"{path} has schema {found}, this featdex writes {SCHEMA_VERSION};"
+            " it can still be read, but ingest into a new file"
         )
 
 
@@ -160,7 +167,7 @@ def writing(
     file = _existing(Path(path))
     connection = _connect(file, read_only=False, wait=wait, narrate=narrate)
     try:
-        _check(file, connection)
+        _check(file, connection, writes=True)
         connection.execute("BEGIN")
         try:
             yield connection

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 STORAGE_VERSION = "v1.2.0"
 """Every DuckDB shell from 1.2 on reads this storage format; DuckDB 2's own default none of the 1.x reads."""
+
+RETIRED = "@[0-9a-f]{8}$"
+"""How the name of an earlier definition of a set ends."""
 
 
 class Column(NamedTuple):

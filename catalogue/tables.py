@@ -102,10 +102,12 @@ TOKEN_SET = Table(
         ("kind", "VARCHAR", "How it is defined: regex, list, pos."),
         ("definition", "VARCHAR", "The definition itself: the pattern, the rule, or the terms' source."),
         ("description", "VARCHAR", "One sentence for people."),
-        ("source", "VARCHAR", "Where the terms come from, with licence."),
+        ("source", "VARCHAR", "Where the rule or the terms come from."),
+        ("licence", "VARCHAR", "Licence of that source; NULL where it was not told."),
+        ("version", "VARCHAR", "Version of the rule or the terms; NULL where it was not told."),
         ("n_terms", "INTEGER", "Number of terms of a list; NULL for a rule."),
         ("n_tokens", "INTEGER", "Number of member tokens in the universe: n."),
-        ("n_dropped", "INTEGER", "Number of terms that are no single token; NULL for a rule."),
+        ("n_dropped", "INTEGER", "Number of terms that gave no member (token_set_dropped); NULL for a rule."),
         ("members_sha256", "VARCHAR", "Hash of the sorted member token ids."),
     ),
     "PRIMARY KEY (set_id), UNIQUE (model_id, name)",
@@ -116,6 +118,13 @@ TOKEN_SET_MEMBER = Table(
     "Members of the token sets.",
     _columns(_SET, ("token_id", "INTEGER", "A member: token.token_id of the set's model.")),
     order=("set_id", "token_id"),
+)
+
+TOKEN_SET_DROPPED = Table(
+    "token_set_dropped",
+    "Terms of the token sets that gave no member, with the reason.",
+    _columns(_SET, ("term", "VARCHAR", "The term, as its list has it."), ("reason", "VARCHAR", "Why it has no token.")),
+    order=("set_id", "term"),
 )
 
 FEATURE = Table(
@@ -219,6 +228,18 @@ SET_NULL = Table(
     order=("sae_id", "set_id"),
 )
 
+SET_CORRELATION = Table(
+    "set_correlation",
+    "How the z of two sets of an SAE go together under the null: 1 for sets that say the same. Both orders are there.",
+    _columns(
+        _SAE,
+        _SET,
+        ("other_id", "SMALLINT", "The other token set: token_set.set_id."),
+        ("r", "FLOAT", "delta_A' Sigma delta_B, normalised: the correlation of z_A and z_B over random directions."),
+    ),
+    order=("sae_id", "set_id", "other_id"),
+)
+
 SET_SUMMARY = Table(
     "set_summary",
     "One row an SAE and set: how many features promote and suppress it at q < .05, and the best of each.",
@@ -286,10 +307,12 @@ TABLES = (
     SAE,
     TOKEN_SET,
     TOKEN_SET_MEMBER,
+    TOKEN_SET_DROPPED,
     FEATURE,
     FEATURE_TOKEN,
     ENRICHMENT,
     SET_NULL,
+    SET_CORRELATION,
     SET_SUMMARY,
     EXPLANATION,
     TAG,

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import duckdb
@@ -17,6 +18,7 @@ import pyarrow as pa
 
 from .errors import CatalogueError
 from .file import DEFAULT_WAIT_SECONDS, open_reader, translated, writing
+from .write_sets import insert_row, next_id, set_ids_of
 
 Row = Mapping[str, Any]
 
@@ -28,8 +30,10 @@ SIGNIFICANCE = 0.05
 class SaeRows:
     """All rows of one SAE, ready to write. Column names are those of the tables; ids are left out.
 
-    `token_sets` has one row a set; `members` has columns `set_index` (its row there) and `token_id`;
-    `enrichment` and `set_null` come set by set in that order, every set with all features ascending.
+    `token_sets` and `set_null` have one row a set; `members` has columns `set_index` (its row there) and `token_id`,
+    `dropped` has `set_index`, `term` and `reason`, `correlation` has `set_index`, `other_index` and `r`.
+    The big tables come in parts, each read when its turn comes: `enrichment` in one part a set, all features ascending;
+    `feature` and `feature_token` in any number, or None to keep what is there.
     """
 
     model: Row
@@ -37,20 +41,26 @@ class SaeRows:
     sae: Row
     token_sets: pa.Table
     members: pa.Table
-    feature: pa.Table
-    feature_token: pa.Table
-    enrichment: pa.Table
+    dropped: pa.Table
+    feature: Sequence[pa.Table] | None
+    feature_token: Sequence[pa.Table] | None
+    enrichment: Sequence[pa.Table]
     set_null: pa.Table
+    correlation: pa.Table
     run: Row
 
 
 @dataclass(frozen=True)
 class LedgerEntry:
-    """What the ledger says of one SAE: its newest finished run."""
+    """What the ledger says of one SAE: its newest finished run, and the sets it is tested against.
+
+    `sets` holds the members' hash of each set by name.
+    """
 
     slug: str
     params: dict[str, Any]
     params_sha256: str
+    sets: dict[str, str]
 
 
 def ledger(path: str | os.PathLike[str], *, wait: float = DEFAULT_WAIT_SECONDS) -> dict[str, LedgerEntry]:
@@ -61,9 +71,16 @@ def ledger(path: str | os.PathLike[str], *, wait: float = DEFAULT_WAIT_SECONDS) 
             "SELECT s.slug, arg_max(r.params, r.run_id), arg_max(r.params_sha256, r.run_id)"
             " FROM run r JOIN sae s USING (sae_id) GROUP BY s.slug"
         ).fetchall()
+        tested = connection.execute(
+            "SELECT s.slug, t.name, t.members_sha256 FROM set_null n"
+            " JOIN sae s USING (sae_id) JOIN token_set t USING (set_id)"
+        ).fetchall()
     finally:
         connection.close()
-    return {slug: LedgerEntry(slug, json.loads(params), digest) for slug, params, digest in rows}
+    sets: dict[str, dict[str, str]] = {slug: {} for slug, _, _ in rows}
+    for slug, name, digest in tested:
+        sets.setdefault(slug, {})[name] = digest
+    return {slug: LedgerEntry(slug, json.loads(params), digest, sets[slug]) for slug, params, digest in rows}
 
 
 def write_sae(
@@ -82,53 +99,89 @@ def write_sae(
     with writing(path, wait=wait, narrate=narrate) as connection, translated():
         model_id = _model_id(connection, rows)
         sae_id = _sae_id(connection, rows, model_id)
-        set_ids = _set_ids(connection, rows, model_id, sae_id)
-        for table in ("feature", "feature_token", "enrichment", "set_null", "set_summary", "run"):
-            connection.execute(f"DELETE FROM {table} WHERE sae_id = ?", [sae_id])
-        _insert(connection, "feature", rows.feature, sae_id=sae_id)
-        _insert(connection, "feature_token", rows.feature_token, sae_id=sae_id)
-        _insert_by_set(connection, "enrichment", rows.enrichment, set_ids, sae_id)
-        _insert_by_set(connection, "set_null", rows.set_null, set_ids, sae_id)
-        _summarise(connection, sae_id)
-        _insert_row(connection, "run", {**rows.run, "run_id": _next_id(connection, "run", "run_id"), "sae_id": sae_id})
+        set_ids = set_ids_of(connection, rows.token_sets, rows.members, rows.dropped, model_id, sae_id)
+        connection.execute("DELETE FROM run WHERE sae_id = ?", [sae_id])
+        for table, parts in (("feature", rows.feature), ("feature_token", rows.feature_token)):
+            if parts is not None:
+                connection.execute(f"DELETE FROM {table} WHERE sae_id = ?", [sae_id])
+                _insert_parts(connection, table, parts, sae_id=sae_id)
+        replace_enrichment(connection, sae_id, set_ids, rows.enrichment, rows.set_null, rows.correlation)
+        insert_row(connection, "run", {**rows.run, "run_id": next_id(connection, "run", "run_id"), "sae_id": sae_id})
     return sae_id
 
 
-def _next_id(connection: duckdb.DuckDBPyConnection, table: str, column: str) -> int:
-    row = connection.execute(f"SELECT coalesce(max({column}), 0) + 1 FROM {table}").fetchall()
-    return int(row[0][0])
-
-
-def _insert_row(connection: duckdb.DuckDBPyConnection, table: str, row: Row) -> None:
-    names = ", ".join(f'"{name}"' for name in row)
-    marks = ", ".join("?" for _ in row)
-    connection.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", list(row.values()))
-
-
-def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: pa.Table, **constants: int) -> None:
+def _insert(
+    connection: duckdb.DuckDBPyConnection, table: str, rows: pa.Table | pa.RecordBatchReader, **constants: int
+) -> None:
     literals = "".join(f', {int(value)} AS "{name}"' for name, value in constants.items())
     connection.register("incoming_rows", rows)
     connection.execute(f"INSERT INTO {table} BY NAME SELECT *{literals} FROM incoming_rows")
     connection.unregister("incoming_rows")
 
 
-def _insert_by_set(
-    connection: duckdb.DuckDBPyConnection, table: str, rows: pa.Table, set_ids: list[int], sae_id: int
+def _insert_parts(
+    connection: duckdb.DuckDBPyConnection, table: str, parts: Iterable[pa.Table], **constants: int
 ) -> None:
-    if not set_ids:
-        return
-    per_set, rest = divmod(rows.num_rows, len(set_ids))
-    if rest:
-        raise CatalogueError(f"{table}: {rows.num_rows} rows are not the same number for each of {len(set_ids)} sets")
+    """Insert tables of one schema, each made when its turn comes."""
+    remaining = iter(parts)
+    first = next(remaining, None)
+    if first is not None:
+        batches = (batch for part in chain([first], remaining) for batch in part.to_batches())
+        _insert(connection, table, pa.RecordBatchReader.from_batches(first.schema, batches), **constants)
+
+
+def replace_enrichment(
+    connection: duckdb.DuckDBPyConnection,
+    sae_id: int,
+    set_ids: list[int],
+    enrichment: Sequence[pa.Table],
+    set_null: pa.Table,
+    correlation: pa.Table,
+) -> None:
+    """Replace the rows that an SAE has of sets, in the transaction of the connection.
+
+    Args:
+        connection: Of `file.writing`.
+        sae_id: The SAE.
+        set_ids: The set of each part of `enrichment` and of each row of `set_null`.
+        enrichment: One part a set, all features ascending, as many for each.
+        set_null: One row a set.
+        correlation: Columns `set_index`, `other_index` (places in `set_ids`) and `r`.
+
+    Raises:
+        CatalogueError: The parts do not fit the sets.
+    """
+    for table in ("enrichment", "set_null", "set_correlation", "set_summary"):
+        connection.execute(f"DELETE FROM {table} WHERE sae_id = ?", [sae_id])
+    if (len(enrichment), set_null.num_rows) != (len(set_ids), len(set_ids)):
+        raise CatalogueError(
+            f"enrichment of {len(enrichment)} and nulls of {set_null.num_rows} sets do not fit {len(set_ids)} sets"
+        )
     # Sorted by set_id, whatever order the sets were computed in: the table's physical order makes queries fast.
     order = sorted(range(len(set_ids)), key=set_ids.__getitem__)
-    parts = [
-        rows.slice(index * per_set, per_set).append_column(
-            "set_id", pa.repeat(pa.scalar(set_ids[index], pa.int16()), per_set)
-        )
-        for index in order
-    ]
-    _insert(connection, table, pa.concat_tables(parts), sae_id=sae_id)
+    _insert_parts(connection, "enrichment", _enrichment_parts(enrichment, set_ids, order), sae_id=sae_id)
+    ids = pa.array(set_ids, pa.int16())
+    nulls = set_null.append_column("set_id", ids).take(pa.array(order, pa.int64()))
+    _insert(connection, "set_null", nulls, sae_id=sae_id)
+    pairs = pa.table(
+        {
+            "set_id": ids.take(correlation.column("set_index").combine_chunks()),
+            "other_id": ids.take(correlation.column("other_index").combine_chunks()),
+            "r": correlation.column("r"),
+        }
+    ).sort_by([("set_id", "ascending"), ("other_id", "ascending")])
+    _insert(connection, "set_correlation", pairs, sae_id=sae_id)
+    _summarise(connection, sae_id)
+
+
+def _enrichment_parts(enrichment: Sequence[pa.Table], set_ids: list[int], order: list[int]) -> Iterator[pa.Table]:
+    n_rows = None
+    for index in order:
+        part = enrichment[index]
+        if n_rows not in (None, part.num_rows):
+            raise CatalogueError(f"enrichment has {part.num_rows} rows of one set and {n_rows} of another")
+        n_rows = part.num_rows
+        yield part.append_column("set_id", pa.repeat(pa.scalar(set_ids[index], pa.int16()), n_rows))
 
 
 def require_same_model(connection: duckdb.DuckDBPyConnection, model: Row) -> int | None:
@@ -153,82 +206,19 @@ def require_same_model(connection: duckdb.DuckDBPyConnection, model: Row) -> int
 def _model_id(connection: duckdb.DuckDBPyConnection, rows: SaeRows) -> int:
     model_id = require_same_model(connection, rows.model)
     if model_id is None:
-        model_id = _next_id(connection, "model", "model_id")
-        _insert_row(connection, "model", {**rows.model, "model_id": model_id})
+        model_id = next_id(connection, "model", "model_id")
+        insert_row(connection, "model", {**rows.model, "model_id": model_id})
         _insert(connection, "token", rows.tokens, model_id=model_id)
     return model_id
 
 
 def _sae_id(connection: duckdb.DuckDBPyConnection, rows: SaeRows, model_id: int) -> int:
     found = connection.execute("SELECT sae_id FROM sae WHERE slug = ?", [rows.sae["slug"]]).fetchall()
-    sae_id = int(found[0][0]) if found else _next_id(connection, "sae", "sae_id")
+    sae_id = int(found[0][0]) if found else next_id(connection, "sae", "sae_id")
     # The id stays when the weights change, and with it the user's tags.
     connection.execute("DELETE FROM sae WHERE sae_id = ?", [sae_id])
-    _insert_row(connection, "sae", {**rows.sae, "sae_id": sae_id, "model_id": model_id})
+    insert_row(connection, "sae", {**rows.sae, "sae_id": sae_id, "model_id": model_id})
     return sae_id
-
-
-def _set_ids(connection: duckdb.DuckDBPyConnection, rows: SaeRows, model_id: int, sae_id: int) -> list[int]:
-    """Return the id of every incoming set, adding the new ones.
-
-    A set whose members changed is a new set: the old one, with the rows that other SAEs have of it,
-    goes on as `name@hash`; it is removed where no other SAE has it.
-    """
-    ids = []
-    new = []
-    next_id = _next_id(connection, "token_set", "set_id")
-    for index, row in enumerate(rows.token_sets.to_pylist()):
-        set_id = _matching_set(connection, row, model_id, sae_id)
-        if set_id is None:
-            set_id = next_id
-            next_id += 1
-            new.append(index)
-            _insert_row(connection, "token_set", {**row, "set_id": set_id, "model_id": model_id})
-        ids.append(set_id)
-    if new:
-        connection.register("incoming_members", rows.members)
-        mapping = pa.table({"set_index": new, "set_id": [ids[index] for index in new]})
-        connection.register("incoming_ids", mapping)
-        connection.execute(
-            "INSERT INTO token_set_member BY NAME SELECT i.set_id, m.token_id FROM incoming_members m"
-            " JOIN incoming_ids i USING (set_index) ORDER BY ALL"
-        )
-        connection.unregister("incoming_members")
-        connection.unregister("incoming_ids")
-    return ids
-
-
-def _versioned(name: str, members_sha256: str) -> str:
-    return f"{name}@{members_sha256[:8]}"
-
-
-def _matching_set(connection: duckdb.DuckDBPyConnection, row: Row, model_id: int, sae_id: int) -> int | None:
-    name, digest = row["name"], row["members_sha256"]
-    known = connection.execute(
-        "SELECT name, set_id, members_sha256 FROM token_set WHERE model_id = ? AND name IN (?, ?)",
-        [model_id, name, _versioned(name, digest)],
-    ).fetchall()
-    by_name = {found: (int(set_id), old) for found, set_id, old in known}
-    if name in by_name and by_name[name][1] == digest:
-        return by_name[name][0]
-    if name in by_name:
-        _retire(connection, by_name[name][0], _versioned(name, by_name[name][1]), sae_id)
-    kept = by_name.get(_versioned(name, digest))
-    if kept is None:
-        return None
-    connection.execute("UPDATE token_set SET name = ? WHERE set_id = ?", [name, kept[0]])
-    return kept[0]
-
-
-def _retire(connection: duckdb.DuckDBPyConnection, set_id: int, old_name: str, sae_id: int) -> None:
-    used = connection.execute(
-        "SELECT count(*) FROM enrichment WHERE set_id = ? AND sae_id <> ?", [set_id, sae_id]
-    ).fetchall()
-    if used[0][0]:
-        connection.execute("UPDATE token_set SET name = ? WHERE set_id = ?", [old_name, set_id])
-    else:
-        connection.execute("DELETE FROM token_set_member WHERE set_id = ?", [set_id])
-        connection.execute("DELETE FROM token_set WHERE set_id = ?", [set_id])
 
 
 def _summarise(connection: duckdb.DuckDBPyConnection, sae_id: int) -> None:

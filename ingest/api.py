@@ -48,7 +48,7 @@ def feature_statistics(
         "bottom_token_ids": arrow_column(numbers.bottom_tokens),
         "bottom_weights": arrow_column(numbers.bottom_weights),
     }
-    table = feature_table(numbers)
+    table = feature_table(numbers.feature)
     for name, column in lists.items():
         table = table.append_column(name, column)
     return table
@@ -111,7 +111,7 @@ def token_sets(tokenizer: Any, collections: Sequence[str] | None = None) -> dict
 
     Args:
         tokenizer: A transformers tokenizer, or the folder of one.
-        collections: Names of collections (shape, affix, names, pos); all by default.
+        collections: Names of collections (`featdex sets collections`), or `core` for a choice of them; all by default.
 
     Raises:
         TokenSetError: An unknown collection.

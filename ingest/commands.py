@@ -6,29 +6,31 @@ Importing this module loads no torch: `featdex --help` lists these commands too.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ..catalogue.cli_common import FormatOption, db_path, emit_answer, example, narrate, wait_seconds
+from ..catalogue.cli_common import (
+    FormatOption,
+    db_path,
+    emit_answer,
+    example,
+    narrate,
+    no_type_check,
+    wait_seconds,
+)
 from ..catalogue.errors import NotFoundError, UsageError, nearest
 from ..catalogue.formats import Answer
+from .set_commands import register as register_sets
 
 if TYPE_CHECKING:
     from .device import Options
     from .inputs import LanguageModel, TokenSet
     from .pipeline import Job, Outcome
 
-Command = TypeVar("Command", bound=Callable[..., None])
-
+SET_FILES = (".toml", ".gmt", ".txt")
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
-
-
-def no_type_check(command: Command) -> Command:
-    """Keep run-time type checkers off a command: what typer passes as context is no `typer.Context`."""
-    return command
 
 
 def register(app: typer.Typer) -> None:
@@ -37,6 +39,7 @@ def register(app: typer.Typer) -> None:
         "ingest", epilog=example("featdex --db demo.duckdb ingest mlp_neurons --model smollm2.gguf --layers 29")
     )(ingest_command)
     app.command("saes", epilog=example("featdex saes 'gpt2*'"))(saes_command)
+    register_sets(app)
     app.command("demo", epilog=example("featdex --db demo.duckdb demo"))(demo_command)
 
 
@@ -53,7 +56,13 @@ ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="CPU
 @no_type_check
 def ingest_command(
     context: typer.Context,
-    source: Annotated[str, typer.Argument(help="A release of sae_lens, the folder of an SAE, or mlp_neurons.")],
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[SOURCE]",
+            help="A release of sae_lens, the folder of an SAE, or mlp_neurons; all of the catalogue by default.",
+        ),
+    ] = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="A .gguf file, a Hugging Face folder, or a hub name.")
     ] = None,
@@ -61,7 +70,13 @@ def ingest_command(
     layers: Annotated[str | None, typer.Option("--layers", help="Only these layers, such as 8 or 0-11.")] = None,
     sae: Annotated[str | None, typer.Option("--sae", help="Of a release, only the ids that match this GLOB.")] = None,
     slug: Annotated[str | None, typer.Option("--slug", help="Name in the catalogue for a single SAE.")] = None,
-    sets: Annotated[str, typer.Option("--sets", help="Collections of token sets, or all.")] = "all",
+    sets: Annotated[
+        str,
+        typer.Option(
+            "--sets",
+            help="core, all, collections, set files (.toml, .gmt, .txt), with commas between them.",
+        ),
+    ] = "core",
     null: Annotated[
         Literal["decoder", "isotropic"], typer.Option("--null", help="Covariance of the random directions.")
     ] = "decoder",
@@ -79,22 +94,42 @@ def ingest_command(
 ) -> None:
     """Compute the features of SAEs, or of a model's neurons, and write them into the catalogue.
 
-    What the catalogue holds already, computed from the same weights, sets and parameters, is skipped. An interrupted
-    ingest loses at most the SAE in work; run it again to go on.
+    What the catalogue holds already, computed from the same weights and parameters, is skipped; of sets that are new
+    only these are computed, and results of other sets stay. An interrupted ingest loses at most the SAE in work; run it
+    again to go on. core is a choice of the built-in sets, all is every one of them ('featdex sets collections'); both
+    take the sets that were added to the catalogue ('featdex sets add') besides.
     """
-    path = db_path(context)
+    path, wait = db_path(context), wait_seconds(context)
+    options = make_options(device, memory, threads, null=null, directions=directions, seed=seed, weight=weight)
+    if source is None:
+        if model or model_name or layers or sae or slug:
+            raise UsageError("options that choose a model or SAEs need a SOURCE; without one all SAEs are taken")
+        _ingest_again(path, sets, options, wait, force)
+        return
     from .jobs import jobs_for, model_of, parse_layers
     from .models import read_model
+    from .rows import Origin
 
     chosen = None if layers is None else parse_layers(layers)
-    options = make_options(device, memory, threads, null=null, directions=directions, seed=seed, weight=weight)
     narrate("reading the model")
-    language_model = read_model(model or model_of(source), model_name)
-    jobs = jobs_for(source, language_model, layers=chosen, sae=sae, slug=slug)
-    outcome = run_ingest(
-        path, language_model, jobs, choose_sets(language_model, sets), options, wait_seconds(context), force
-    )
+    model = model or model_of(source)
+    language_model = read_model(model, model_name)
+    origin = Origin(source, model, model_name)
+    jobs = jobs_for(source, language_model, layers=chosen, sae=sae, slug=slug, origin=origin)
+    outcome = run_ingest(path, language_model, jobs, choose_sets(language_model, sets, path), options, wait, force)
     narrate(f"{path}: {outcome.written} written, {outcome.current} current already")
+
+
+def _ingest_again(path: Path, sets: str, options: Options, wait: float, force: bool) -> None:
+    """Compute new sets for every SAE of the catalogue."""
+    from .again import known_batches
+
+    written = current = 0
+    for batch in known_batches(path, options, wait):
+        chosen = choose_sets(batch.model, sets, path)
+        outcome = run_ingest(path, batch.model, batch.jobs, chosen, batch.options, wait, force)
+        written, current = written + outcome.written, current + outcome.current
+    narrate(f"{path}: {written} written, {current} current already")
 
 
 def make_options(device: str, memory: str | None, threads: int | None, **method: Any) -> Options:
@@ -124,12 +159,45 @@ def parse_memory(text: str | None) -> int | None:
     return amount
 
 
-def choose_sets(model: LanguageModel, collections: str) -> list[TokenSet]:
-    """Return the built-in token sets of the named collections (comma-separated, or `all`) for a model's vocabulary."""
-    from .token_sets import builtin_sets
+def choose_sets(model: LanguageModel, wanted: str, path: Path | None = None) -> list[TokenSet]:
+    """Return the token sets that a text names, on a model's vocabulary.
 
-    names = None if collections == "all" else [name.strip() for name in collections.split(",") if name.strip()]
-    return builtin_sets(model.vocabulary, names)
+    Args:
+        model: The model.
+        wanted: Collections, built-in or of the catalogue, and set files, with commas between them. `core` is a choice
+            of the built-in sets and `all` is every one of them; with either come the sets added to the catalogue.
+        path: The catalogue, where there is one.
+
+    Raises:
+        UsageError: No such collection.
+        TokenSetError: A file that can't be used, or two sets of one name.
+    """
+    from .kept import model_sets
+    from .set_catalogue import refuse_builtin, require_own_names
+    from .set_file import read_set_file
+    from .set_resolve import resolve_sets
+    from .token_sets import CORE, builtin_collections, builtin_sets, check_sets
+
+    stored = model_sets(path, model.name) if path is not None and path.exists() else []
+    builtin = builtin_collections()
+    own = [item for item in stored if item.collection not in builtin]
+    words = [word.strip() for word in wanted.split(",") if word.strip()]
+    files = [Path(word).expanduser() for word in words if Path(word).suffix.lower() in SET_FILES]
+    names = {word for word in words if Path(word).suffix.lower() not in SET_FILES}
+    theirs = {item.collection for item in own}
+    takes_own = names & {"all", CORE}
+    named = None if "all" in names else sorted(names - theirs)
+    sets = builtin_sets(model.vocabulary, named) if named != [] else []
+    definitions = [found for file in files for found in read_set_file(file)]
+    refuse_builtin(definitions)
+    given = resolve_sets(definitions, model.vocabulary)
+    # A file's sets go before what was added of it earlier.
+    newer = {item.name for item in given}
+    sets += [item for item in own if (takes_own or item.collection in names) and item.name not in newer]
+    sets += given
+    require_own_names(sets, stored)
+    check_sets(sets, len(model.vocabulary))
+    return sets
 
 
 def run_ingest(

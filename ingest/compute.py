@@ -1,7 +1,7 @@
 """All numbers of one dictionary of features: statistics, enrichment and significance, as columns of arrays.
 
 Knows neither Arrow nor DuckDB. Block by block for what needs the ranking of the vocabulary; in one closed form for
-what does not.
+what does not. Results go to a `Scratch` as they come, so that memory is the same for any number of features.
 """
 
 from __future__ import annotations
@@ -14,22 +14,15 @@ import torch
 from jaxtyping import Bool, Float32, Float64, Int32
 
 from ..catalogue.errors import WeightsError
+from .checks import require_finite_rows
 from .device import Options, block_limits, resolve_device
 from .inputs import AnyArray, TokenIds
 from .product import block_size, logit_blocks
-from .ranking import (
-    QUANTILES,
-    TOP_TOKENS,
-    PackedSets,
-    RowStatistics,
-    SetScores,
-    empty_scores,
-    empty_statistics,
-    pack_sets,
-)
+from .ranking import QUANTILES, PackedSets, RowStatistics, SetScores, pack_sets
 from .ranking_cpu import rank_rows
 from .ranking_cuda import rank_rows_cuda
-from .significance import Columns, Universe, enrichment_columns
+from .scratch import Columns, FeatureColumns, Scratch, SetColumns
+from .significance import Universe, make_nulls, ranking_columns, write_direction_columns, write_q_columns
 
 QUANTILE_COLUMNS = tuple(f"q{round(100 * level):02d}" for level in QUANTILES)
 MOMENT_COLUMNS = ("mean", "std", "skewness", "kurtosis")
@@ -38,7 +31,7 @@ Progress = Callable[[int], None]
 
 
 class Numbers(NamedTuple):
-    """What one dictionary of `f` features gives for `s` sets.
+    """What one dictionary of `f` features gives for `s` sets, as arrays.
 
     Attributes:
         feature: Columns of table `feature`, each of shape [f] (histogram [f, 50]); NaN stands for NULL.
@@ -50,6 +43,7 @@ class Numbers(NamedTuple):
         null: Columns of table `set_null`, each of shape [s]; NaN stands for NULL.
         sigma_kind: Covariance of the null directions: decoder or isotropic.
         nuisance: Nuisance directions that z_adj holds fixed, [k, d_model]; no rows without covariates.
+        correlation: Null correlation of the sets' z, [s, s].
     """
 
     feature: Columns
@@ -61,6 +55,36 @@ class Numbers(NamedTuple):
     null: Columns
     sigma_kind: str
     nuisance: Float64[np.ndarray, "nuisances d"]
+    correlation: Float64[np.ndarray, "s s"]
+
+
+class StoredNumbers(NamedTuple):
+    """The same while it lies in a `Scratch`.
+
+    `tokens` holds the four columns of tokens and weights of `Numbers` by their names there.
+    """
+
+    feature: FeatureColumns
+    tokens: FeatureColumns
+    enrichment: SetColumns
+    null: Columns
+    sigma_kind: str
+    nuisance: Float64[np.ndarray, "nuisances d"]
+    correlation: Float64[np.ndarray, "s s"]
+
+    def arrays(self) -> Numbers:
+        """Return everything in memory."""
+        n_features = self.feature.n_features
+        tokens = self.tokens.read(0, n_features)
+        return Numbers(
+            feature=self.feature.read(0, n_features),
+            enrichment=self.enrichment.arrays(),
+            null=self.null,
+            sigma_kind=self.sigma_kind,
+            nuisance=self.nuisance,
+            correlation=self.correlation,
+            **tokens,
+        )
 
 
 def compute_numbers(
@@ -73,9 +97,32 @@ def compute_numbers(
     options: Options = Options(),
     progress: Progress | None = None,
 ) -> Numbers:
+    """Compute every statistic of every feature, and every set's enrichment in every feature, as arrays in memory.
+
+    Args and errors are those of `compute_into`.
+    """
+    stored = compute_into(
+        Scratch(), W_dec, W_U, sets, universe=universe, covariates=covariates, options=options, progress=progress
+    )
+    return stored.arrays()
+
+
+def compute_into(
+    scratch: Scratch,
+    W_dec: Float32[torch.Tensor, "f d"],
+    W_U: Float32[torch.Tensor, "d v"],
+    sets: Sequence[TokenIds],
+    *,
+    universe: Bool[np.ndarray, "v"] | None = None,
+    covariates: Float64[np.ndarray, "nuisances v"] | None = None,
+    options: Options = Options(),
+    progress: Progress | None = None,
+    kept: SetColumns | None = None,
+) -> StoredNumbers:
     """Compute every statistic of every feature, and every set's enrichment in every feature.
 
     Args:
+        scratch: Where the results go, block by block: on disk, memory does not grow with the features.
         W_dec: Decoder in the residual stream, rows with their own norms.
         W_U: Processed unembedding, one column a token.
         sets: Sorted token ids of each set.
@@ -83,6 +130,8 @@ def compute_numbers(
         covariates: What z_adj holds fixed, a value a token (see `nuisance.token_covariates`); without it z_adj is NULL.
         options: Device, memory, null and weight.
         progress: Told the number of features done after each block.
+        kept: Known columns of the first sets, which are not computed again; the results go behind them. Only the
+            q-values of all pairs change.
 
     Raises:
         WeightsError: The logits overflow float32.
@@ -93,33 +142,46 @@ def compute_numbers(
     tokens = W_U if len(ids) == W_U.shape[1] else W_U[:, torch.from_numpy(ids)].contiguous()
     positions = [np.searchsorted(ids, members[np.isin(members, ids)]).astype(np.int32) for members in sets]
     tokens, decoder = tokens.to(device), W_dec.to(device)
-    packed = pack_sets(positions, len(ids), complement=options.weight == 0.0)
-    ranked = _rank_dictionary(decoder, tokens, packed, options, progress)
-    norms = decoder.double().norm(dim=1).cpu().numpy()
-    place = Universe(tokens, positions, packed.sizes, None if covariates is None else covariates[:, ids])
+    n_kept = 0 if kept is None else kept.n_kept
+    packed = pack_sets(positions[n_kept:], len(ids), complement=options.weight == 0.0)
+    sizes = np.array([len(part) for part in positions], dtype=np.int64)
+    every = Universe(tokens, positions, sizes, None if covariates is None else covariates[:, ids])
 
     def score_null(directions: Float32[torch.Tensor, "r d"]) -> Float64[np.ndarray, "s r"]:
         return _null_scores(directions.to(device), tokens, packed, options)
 
-    evidence = enrichment_columns(decoder, place, ranked.scores, norms > 0, options, score_null)
-    return Numbers(
-        feature=_feature_columns(ranked.statistics, norms),
-        top_tokens=ids[ranked.statistics.top].astype(np.int32),
-        top_weights=ranked.top_weights,
-        bottom_tokens=ids[ranked.statistics.bottom].astype(np.int32),
-        bottom_weights=ranked.bottom_weights,
-        enrichment=evidence.enrichment,
-        null=evidence.null,
-        sigma_kind=evidence.sigma_kind,
-        nuisance=evidence.nuisance,
+    # Said before anything is computed: an infinite row would spoil the covariance of all.
+    require_finite_rows(W_dec, "W_dec", "feature")
+    nulls = make_nulls(decoder, every, options, score_null, n_kept)
+    enrichment = SetColumns(scratch, len(sets), W_dec.shape[0]) if kept is None else kept
+    known = set(enrichment.matrices)
+    computed = write_direction_columns(decoder, nulls, enrichment, n_kept)
+    scored = every.of_sets(n_kept)
+    feature, top = FeatureColumns(scratch, W_dec.shape[0]), FeatureColumns(scratch, W_dec.shape[0])
+    for block in _ranked_blocks(decoder, tokens, packed, options, wants_statistics=True):
+        _require_finite(block.statistics, block.rows.start)
+        norms = decoder[block.rows].double().norm(dim=1).cpu().numpy()
+        feature.write(_feature_columns(block.statistics, norms), block.rows.start)
+        top.write(_token_columns(block, ids), block.rows.start)
+        columns = ranking_columns(block.scores, norms > 0, scored, nulls, options)
+        enrichment.write(columns, n_kept, block.rows.start)
+        computed |= columns.keys()
+        if progress:
+            progress(block.rows.stop)
+    enrichment.write_null(known - computed, n_kept)
+    write_q_columns(enrichment, scratch)
+    return StoredNumbers(
+        feature, top, enrichment, nulls.columns, nulls.covariance.kind, nulls.nuisance, nulls.correlation
     )
 
 
-class _Ranked(NamedTuple):
+class _Block(NamedTuple):
+    """What ranking the vocabulary by a block of rows gave; the logits are reused by the next block."""
+
+    rows: slice
+    logits: Float32[torch.Tensor, "b v"]
     statistics: RowStatistics
     scores: SetScores
-    top_weights: Float32[np.ndarray, "f k"]
-    bottom_weights: Float32[np.ndarray, "f k"]
 
 
 def _ranked_blocks(
@@ -128,7 +190,7 @@ def _ranked_blocks(
     packed: PackedSets,
     options: Options,
     wants_statistics: bool,
-) -> Iterator[tuple[slice, Float32[torch.Tensor, "b v"], RowStatistics, SetScores]]:
+) -> Iterator[_Block]:
     """Rank the vocabulary by every row, a block at a time, on the device where W_U lies."""
     n_rows, n_tokens = rows.shape[0], W_U.shape[1]
     limits = block_limits(W_U.device, options.memory)
@@ -150,37 +212,7 @@ def _ranked_blocks(
             statistics, scores = rank_rows_cuda(
                 logits, scale, packed, weight=options.weight, wants_statistics=wants_statistics
             )
-        yield slice(start, start + len(logits)), logits, statistics, scores
-
-
-def _rank_dictionary(
-    W_dec: Float32[torch.Tensor, "f d"],
-    W_U: Float32[torch.Tensor, "d v"],
-    packed: PackedSets,
-    options: Options,
-    progress: Progress | None,
-) -> _Ranked:
-    n_features, n_tokens = W_dec.shape[0], W_U.shape[1]
-    kept = (n_features, min(TOP_TOKENS, n_tokens))
-    results = _Ranked(
-        empty_statistics(n_features, n_tokens),
-        empty_scores(packed.n_sets, n_features),
-        np.empty(kept, np.float32),
-        np.empty(kept, np.float32),
-    )
-    for rows, logits, statistics, scores in _ranked_blocks(W_dec, W_U, packed, options, wants_statistics=True):
-        for whole, part in zip(results.statistics, statistics, strict=True):
-            whole[rows] = part
-        for whole, part in zip(results.scores[:-1], scores[:-1], strict=True):
-            whole[:, rows] = part
-        results.scores.near_tokens[rows] = scores.near_tokens
-        for whole, columns in ((results.top_weights, statistics.top), (results.bottom_weights, statistics.bottom)):
-            chosen = torch.from_numpy(columns).long().to(logits.device)
-            whole[rows] = logits.gather(1, chosen).cpu().numpy()
-        _require_finite(statistics, rows.start)
-        if progress:
-            progress(rows.stop)
-    return results
+        yield _Block(slice(start, start + len(logits)), logits, statistics, scores)
 
 
 def _null_scores(
@@ -190,9 +222,18 @@ def _null_scores(
     options: Options,
 ) -> Float64[np.ndarray, "s r"]:
     es = np.empty((packed.n_sets, len(directions)))
-    for rows, _, _, scores in _ranked_blocks(directions, W_U, packed, options, wants_statistics=False):
-        es[:, rows] = scores.es
+    for block in _ranked_blocks(directions, W_U, packed, options, wants_statistics=False):
+        es[:, block.rows] = block.scores.es
     return es
+
+
+def _token_columns(block: _Block, ids: TokenIds) -> Columns:
+    columns: Columns = {}
+    for name, positions in (("top", block.statistics.top), ("bottom", block.statistics.bottom)):
+        chosen = torch.from_numpy(positions).long().to(block.logits.device)
+        columns[f"{name}_tokens"] = ids[positions].astype(np.int32)
+        columns[f"{name}_weights"] = block.logits.gather(1, chosen).cpu().numpy()
+    return columns
 
 
 def _require_finite(statistics: RowStatistics, start: int) -> None:

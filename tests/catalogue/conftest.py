@@ -115,6 +115,24 @@ def set_rows(members: dict[str, list[int]]) -> list[dict[str, Any]]:
     ]
 
 
+def halves(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    return [rows[: len(rows) // 2], rows[len(rows) // 2 :]]
+
+
+def correlation_rows(n_sets: int, random: np.random.Generator) -> pa.Table:
+    """A correlation matrix of sets, without its diagonal."""
+    sample = random.normal(size=(n_sets, 12))
+    r = np.atleast_2d(np.corrcoef(sample)) if n_sets else np.empty((0, 0))
+    index, other = np.nonzero(~np.eye(n_sets, dtype=bool))
+    return pa.table(
+        {
+            "set_index": pa.array(index, pa.int32()),
+            "other_index": pa.array(other, pa.int32()),
+            "r": pa.array(r[index, other], pa.float32()),
+        }
+    )
+
+
 def make_rows(
     slug: str = "tiny/8-res-jb",
     n_features: int = 12,
@@ -147,10 +165,18 @@ def make_rows(
                 "token_id": pa.array([token_id for _, token_id in index_of_member], pa.int32()),
             }
         ),
-        feature=arrow(FEATURE, feature_rows(weights, density)),
-        feature_token=arrow(FEATURE_TOKEN, feature_token_rows(weights)),
-        enrichment=arrow(ENRICHMENT, enrichment),
+        dropped=pa.table(
+            {
+                "set_index": pa.array(range(len(members)), pa.int32()),
+                "term": pa.array([f"no {name}" for name in members], pa.string()),
+                "reason": pa.array(["no single token"] * len(members), pa.string()),
+            }
+        ),
+        feature=[arrow(FEATURE, rows) for rows in halves(feature_rows(weights, density))],
+        feature_token=[arrow(FEATURE_TOKEN, feature_token_rows(weights))],
+        enrichment=[arrow(ENRICHMENT, enrichment[k * n_features : (k + 1) * n_features]) for k in range(len(members))],
         set_null=arrow(SET_NULL, [{"sigma_kind": "decoder", "vif": 2.0, "R": 10, "seed": 1}] * len(members)),
+        correlation=correlation_rows(len(members), random),
         run={"stage": "features", "params": "{}", "params_sha256": "p", "versions": "{}", "device": "cpu"}
         | {"n_rows": 1, "seconds": 0.1, "finished_at": "2026-01-01 00:00:00"},
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pytest
 from featdex.catalogue.card import feature_card, power_of_ten, render_card, resolve_sae, sparkline, split_address
 from featdex.catalogue.catalogue import Catalogue, connect
@@ -15,8 +17,14 @@ from featdex.catalogue.write import SaeRows, write_sae
 Written = dict[str, SaeRows]
 
 
+def plain(parts: Sequence[pa.Table] | None) -> list[dict[str, Any]]:
+    """The rows of a table that is given in parts."""
+    rows: list[dict[str, Any]] = pa.concat_tables(parts or []).to_pylist()
+    return rows
+
+
 def test_percentiles_count_the_features_below(catalogue: Catalogue, written: Written) -> None:
-    features = written["tiny/29-mlp"].feature.to_pylist()
+    features = plain(written["tiny/29-mlp"].feature)
     card = feature_card(catalogue, "tiny/29-mlp/44")
     for name in ("mean", "skewness", "kurtosis", "max", "cos_std"):
         value = features[44][name]
@@ -29,12 +37,11 @@ def test_percentiles_count_the_features_below(catalogue: Catalogue, written: Wri
 def test_tokens_and_sets_are_those_of_the_feature(catalogue: Catalogue, written: Written) -> None:
     rows = written["tiny/8-res-jb"]
     card = feature_card(catalogue, "tiny/8-res-jb/7")
-    ranks = {row["rank"]: row["token_id"] for row in rows.feature_token.to_pylist() if row["feature"] == 7}
+    ranks = {row["rank"]: row["token_id"] for row in plain(rows.feature_token) if row["feature"] == 7}
     assert [token["token_id"] for token in card["top_tokens"]] == [ranks[rank] for rank in range(1, 11)]
     assert [token["token_id"] for token in card["bottom_tokens"]] == [ranks[rank] for rank in range(-1, -11, -1)]
-    scores = dict(
-        zip(rows.token_sets.column("name").to_pylist(), rows.enrichment.column("z").to_pylist()[7::12], strict=True)
-    )
+    names = rows.token_sets.column("name").to_pylist()
+    scores = {name: part.column("z").to_pylist()[7] for name, part in zip(names, rows.enrichment, strict=True)}
     promoted = sorted((name for name, z in scores.items() if z > 0), key=lambda name: -scores[name])
     suppressed = sorted((name for name, z in scores.items() if z < 0), key=lambda name: scores[name])
     assert [entry["set_name"] for entry in card["promoted_sets"]] == promoted

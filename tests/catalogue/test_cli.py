@@ -54,11 +54,17 @@ def test_every_help_page_ends_with_an_example_of_its_own(path: tuple[str, ...]) 
 
 
 @pytest.mark.parametrize("path", READING, ids=" ".join)
-def test_every_example_runs(path: tuple[str, ...], small: Path, tmp_path: Path, featdex: Featdex) -> None:
-    shutil.copy(small, tmp_path / "demo.duckdb")
+def test_every_example_runs(
+    path: tuple[str, ...], scratch: Path, tmp_path: Path, featdex: Featdex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEATDEX_DB", str(scratch))
+    shutil.copy(scratch, tmp_path / "demo.duckdb")
+    (tmp_path / "my_sets.toml").write_text('[sets.my_fruits]\nterms = ["Mary", "apple"]')
+    if path == ("sets", "rm"):
+        assert featdex("sets", "add", "my_sets.toml")[0] == 0
     code, out, err = featdex(*shlex.split(example_of(path))[1:])
     assert (code, err.startswith("featdex: ")) == (0, False)
-    assert out or "wrote" in err
+    assert out or "wrote" in err or "removed" in err
 
 
 def test_help_and_version(featdex: Featdex) -> None:
@@ -164,9 +170,13 @@ def test_retired_sets_are_listed_on_request(featdex: Featdex, scratch: Path) -> 
 
 def test_a_set_is_shown_with_its_members(featdex: Featdex) -> None:
     _, out, _ = featdex("sets", "show", "girls_names", "-n", "3")
-    assert out.splitlines()[-1] == "  members     ␣Mary ␣Anna Mary … and 2 more"
+    assert out.splitlines()[-2:] == [
+        "  members     ␣Mary ␣Anna Mary … and 2 more",
+        "  dropped     no␣girls_names (no single token)",
+    ]
     assert "made by hand (CC0)" in out
     (facts,) = json.loads(featdex("sets", "show", "girls_names", "-f", "json")[1])
+    assert [(term["term"], term["reason"]) for term in facts["dropped"]] == [("no girls_names", "no single token")]
     assert [member["token"] for member in facts["members"]] == [" Mary", " Anna", "Mary", " word4", " word5"]
     assert (
         featdex("sets", "show", "girls_names", "-n", "1", "-f", "csv")[1]

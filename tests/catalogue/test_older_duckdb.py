@@ -45,6 +45,8 @@ def test_the_headline_question(shell: str, small: Path) -> None:
 ANSWERED = [
     "FROM suppressed_for('girls_names', sae := 'tiny/*', max_q := 0.5, n := 3)",
     "FROM sets_of('tiny/29-mlp', 573)",
+    "FROM independent_sets_of('tiny/29-mlp', 573)",
+    "FROM correlated_sets('girls_names', min_r := 0)",
     "FROM tokens_of('tiny/29-mlp', 573, n := 3)",
     "FROM outliers('-skewness')",
     "FROM features LIMIT 3",

@@ -5,10 +5,11 @@ from __future__ import annotations
 import fnmatch
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from featdex.catalogue.catalogue import Catalogue, connect
 from featdex.catalogue.errors import FeatdexError, NotFoundError, QueryError
@@ -19,6 +20,12 @@ from featdex.catalogue.write import SaeRows, write_sae
 
 Written = dict[str, SaeRows]
 Row = dict[str, Any]
+
+
+def plain(parts: Sequence[pa.Table] | None) -> list[dict[str, Any]]:
+    """The rows of a table that is given in parts."""
+    rows: list[dict[str, Any]] = pa.concat_tables(parts or []).to_pylist()
+    return rows
 
 
 def ask(catalogue: Catalogue, name: str, **parameters: Any) -> list[Row]:
@@ -32,9 +39,8 @@ def pairs(written: Written, set_name: str) -> list[Row]:
     result = []
     for slug, rows in written.items():
         sets = rows.token_sets.column("name").to_pylist()
-        per_set = rows.enrichment.num_rows // len(sets)
-        block = rows.enrichment.slice(sets.index(set_name) * per_set, per_set).to_pylist()
-        features = {row["feature"]: row for row in rows.feature.to_pylist()}
+        block = rows.enrichment[sets.index(set_name)].to_pylist()
+        features = {row["feature"]: row for row in plain(rows.feature)}
         sae = {"sae": slug, "release": rows.sae["release"]}
         result += [{**features[row["feature"]], **row, **sae} for row in block]
     return result
@@ -124,9 +130,7 @@ def test_top_tokens_are_the_first_eight_exactly(catalogue: Catalogue, written: W
 
 def tokens(rows: SaeRows, feature: int, ranks: range) -> list[str]:
     texts = rows.tokens.column("str").to_pylist()
-    by_rank = {
-        row["rank"]: texts[row["token_id"]] for row in rows.feature_token.to_pylist() if row["feature"] == feature
-    }
+    by_rank = {row["rank"]: texts[row["token_id"]] for row in plain(rows.feature_token) if row["feature"] == feature}
     return [by_rank[rank] for rank in ranks]
 
 
@@ -166,7 +170,7 @@ def test_outliers_know_every_statistic(catalogue: Catalogue, written: Written, s
     found = ask(catalogue, "outliers", stat=sign + stat, n=5)
     everything = []
     for index, rows in enumerate(written.values()):
-        everything += [(row[stat], index, row["feature"]) for row in rows.feature.to_pylist()]
+        everything += [(row[stat], index, row["feature"]) for row in plain(rows.feature)]
     factor = 1 if sign else -1
     everything.sort(key=lambda entry: (math.inf if entry[0] is None else factor * entry[0], *entry[1:]))
     slugs = list(written)
@@ -235,7 +239,7 @@ def test_a_set_name_means_that_set_in_every_model(scratch: Path, rows_of: Callab
 
 def test_views_have_a_row_for_every_row(catalogue: Catalogue, written: Written) -> None:
     for view, table in (("features", "feature"), ("enrichments", "enrichment"), ("top_tokens", "feature_token")):
-        expected = sum(getattr(rows, table).num_rows for rows in written.values())
+        expected = sum(len(plain(getattr(rows, table))) for rows in written.values())
         assert catalogue.sql(f"SELECT count(*) FROM {view}").fetchall() == [(expected,)]
     coverage = ask(catalogue, "coverage")
     assert [(row["sae"], row["d_sae"], row["n_features"], row["n_sets"], row["n_enrichment"]) for row in coverage] == [

@@ -6,11 +6,12 @@ import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from featdex.catalogue.errors import CatalogueError, FeatdexError
 from featdex.catalogue.file import create, open_reader, writing
@@ -20,6 +21,12 @@ from featdex.catalogue.write import SaeRows, ledger, write_sae
 Maker = Callable[..., SaeRows]
 MEMBERS = {"girls_names": [0, 1, 2, 30, 31], "digits": [24, 40]}
 OTHER_MEMBERS = MEMBERS | {"girls_names": [0, 1]}
+
+
+def plain(parts: Sequence[pa.Table] | None) -> list[dict[str, Any]]:
+    """The rows of a table that is given in parts."""
+    rows: list[dict[str, Any]] = pa.concat_tables(parts or []).to_pylist()
+    return rows
 
 
 def query(path: Path, sql: str) -> list[tuple[Any, ...]]:
@@ -44,7 +51,7 @@ def sets_of(path: Path, slug: str) -> list[str]:
 def test_what_is_written_is_read_back(small: Path, written: dict[str, SaeRows]) -> None:
     for slug, rows in written.items():
         for table in ("feature", "feature_token"):
-            expected = getattr(rows, table).to_pylist()
+            expected = plain(getattr(rows, table))
             names = ", ".join(f't."{name}"' for name in expected[0])
             sql = f"SELECT {names} FROM {table} t JOIN sae USING (sae_id) WHERE slug = '{slug}'"
             assert query(small, sql) == [tuple(row.values()) for row in expected]
@@ -61,7 +68,7 @@ def test_writing_again_replaces_the_rows_and_keeps_id_and_tags(scratch: Path, ro
     counts = query(scratch, "SELECT n_features, n_sets, n_enrichment FROM coverage WHERE sae = 'tiny/8-res-jb'")
     assert counts == [(9, 4, 36)]
     stored = query(scratch, "SELECT f.mean FROM feature f JOIN sae USING (sae_id) WHERE slug = 'tiny/8-res-jb'")
-    assert [mean for (mean,) in stored] == smaller.feature.column("mean").to_pylist()
+    assert [mean for (mean,) in stored] == [row["mean"] for row in plain(smaller.feature)]
 
 
 def test_a_changed_set_that_another_sae_has_goes_on_under_its_hash(
@@ -110,11 +117,14 @@ def test_a_write_that_fails_at_its_last_step_changes_nothing(scratch: Path, rows
     assert contents(scratch) == before
 
 
-def test_rows_that_do_not_divide_by_the_sets_are_refused(scratch: Path, rows_of: Maker) -> None:
+def test_parts_that_do_not_fit_the_sets_are_refused(scratch: Path, rows_of: Maker) -> None:
     before = contents(scratch)
     rows = rows_of(seed=5)
-    with pytest.raises(CatalogueError, match="47 rows are not the same number for each of 4 sets"):
-        write_sae(scratch, replace(rows, enrichment=rows.enrichment.slice(1)))
+    with pytest.raises(CatalogueError, match="enrichment of 3 and nulls of 4 sets do not fit 4 sets"):
+        write_sae(scratch, replace(rows, enrichment=rows.enrichment[1:]))
+    assert contents(scratch) == before
+    with pytest.raises(FeatdexError, match="11 rows of one set and 12 of another"):
+        write_sae(scratch, replace(rows, enrichment=[*rows.enrichment[:3], rows.enrichment[3].slice(1)]))
     assert contents(scratch) == before
 
 
@@ -146,9 +156,8 @@ def test_a_model_of_the_same_name_with_other_weights_is_refused(scratch: Path, r
 
 def test_the_summary_counts_what_the_rows_say(small: Path, written: dict[str, SaeRows]) -> None:
     for slug, rows in written.items():
-        per_set = rows.enrichment.num_rows // rows.token_sets.num_rows
         for index, name in enumerate(rows.token_sets.column("name").to_pylist()):
-            block = rows.enrichment.slice(index * per_set, per_set).to_pylist()
+            block = rows.enrichment[index].to_pylist()
             promoted = [row for row in block if row["z"] > 0 and row["log10_q"] < -1.3010299956639813]
             suppressed = [row for row in block if row["z"] < 0 and row["log10_q"] < -1.3010299956639813]
             best, worst = max(block, key=lambda row: row["z"]), min(block, key=lambda row: row["z"])
@@ -172,6 +181,7 @@ def test_the_ledger_has_the_newest_run(scratch: Path, rows_of: Maker) -> None:
 
 def test_an_sae_without_sets_can_be_written(scratch: Path, rows_of: Maker) -> None:
     rows = rows_of("tiny/3-res", members={"digits": [24, 40, 41, 42]})
-    none = {name: getattr(rows, name).slice(0, 0) for name in ("token_sets", "members", "enrichment", "set_null")}
-    write_sae(scratch, replace(rows, **none))
+    tables = ("token_sets", "members", "dropped", "set_null", "correlation")
+    none = {name: getattr(rows, name).slice(0, 0) for name in tables}
+    write_sae(scratch, replace(rows, **none, enrichment=[]))
     assert query(scratch, "SELECT n_sets FROM coverage WHERE sae = 'tiny/3-res'") == [(0,)]

@@ -191,11 +191,11 @@ time.sleep({})
 
 
 def test_a_reader_is_waited_for(catalogue: Path, model_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with subprocess.Popen([sys.executable, "-c", HOLD.format(2), str(catalogue)], stdout=subprocess.PIPE) as reader:
+    with subprocess.Popen([sys.executable, "-c", HOLD.format(8), str(catalogue)], stdout=subprocess.PIPE) as reader:
         assert reader.stdout is not None
         reader.stdout.readline()
         command = ["--db", str(catalogue), "ingest", "mlp_neurons", "-m", str(model_file), "--layers", "2"]
-        assert run(command) == 0
+        assert run([*command, "--sets", "affix"]) == 0
     assert "waiting" in capsys.readouterr().err
     assert len(rows(catalogue, "FROM sae")) == 2
 

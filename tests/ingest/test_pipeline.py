@@ -69,7 +69,7 @@ def tiny_sets(n: int = 3, seed: int = 2) -> list[TokenSet]:
             definition="random",
             description="random tokens",
             source="test",
-            token_ids=np.sort(rng.choice(N_TOKENS, 5 + 40 * k, replace=False)).astype(np.int32),
+            token_ids=np.sort(rng.choice(N_TOKENS, 5 + 40 * k % 113, replace=False)).astype(np.int32),
         )
         for k in range(n)
     ]
@@ -187,7 +187,7 @@ def empty_set() -> tuple[LanguageModel, list[Job], list[TokenSet]]:
 
 def overflowing_weights() -> tuple[LanguageModel, list[Job], list[TokenSet]]:
     dictionary = tiny_dictionary(4, "tiny/4-res")
-    return tiny_model(), [job(replace(dictionary, W_dec=dictionary.W_dec * 1e38))], tiny_sets()
+    return tiny_model(), [job(replace(dictionary, W_dec=dictionary.W_dec * 5e37))], tiny_sets()
 
 
 @pytest.mark.parametrize(
@@ -228,3 +228,73 @@ def test_tokens_without_weights_take_no_part(path: Path) -> None:
     members = table(path, "SELECT name, count(*) FROM token_set_member JOIN token_set USING (set_id) GROUP BY ALL")
     assert dict(members) == {item.name: int((item.token_ids >= 7).sum()) for item in sets}
     assert table(path, "SELECT count(*) FROM feature_token WHERE token_id < 7") == [(0,)]
+
+
+EVERYTHING = "SELECT s.name, e.* EXCLUDE (set_id) FROM enrichment e JOIN token_set s USING (set_id) ORDER BY ALL"
+CORRELATIONS = (
+    "SELECT s.name, o.name, c.r FROM set_correlation c JOIN token_set s USING (set_id)"
+    " JOIN token_set o ON o.set_id = c.other_id ORDER BY ALL"
+)
+
+
+def assert_close(found: list[tuple[Any, ...]], expected: list[tuple[Any, ...]]) -> None:
+    """The same rows; floats as far as products of other shapes may add up in another order."""
+    assert len(found) == len(expected) > 0
+    for one, other in zip(found, expected, strict=True):
+        for value, wanted in zip(one, other, strict=True):
+            is_float = isinstance(wanted, float)
+            assert value == (pytest.approx(wanted, rel=2e-6, abs=1e-7) if is_float else wanted)
+
+
+def test_sets_added_later_give_what_all_at_once_gives(path: Path) -> None:
+    sets = tiny_sets(6)
+    options = Options(device="cpu", directions=70, block=8)
+    once = path.with_name("once.duckdb")
+    run(once, tiny_model(), [job(tiny_dictionary())], sets, options=options)
+    run(path, tiny_model(), [job(tiny_dictionary())], [sets[4], sets[1], sets[2]], options=options)
+    features = table(path, "FROM feature"), table(path, "FROM feature_token")
+    lines = Lines()
+    ingest(path, tiny_model(), [job(tiny_dictionary())], sets, options=options, reporter=lines, narrate=print)
+    assert "x 3 more sets" in lines.lines[-1]
+    for sql in (EVERYTHING, CORRELATIONS, "SELECT * EXCLUDE (set_id) FROM set_null ORDER BY ALL"):
+        assert_close(table(path, sql), table(once, sql))
+    assert (table(path, "FROM feature"), table(path, "FROM feature_token")) == features
+    with connect(path) as catalogue:
+        assert [finding for finding in examine(catalogue.connection) if not finding.ok] == []
+
+
+def test_results_that_are_there_stay_to_the_bit_but_for_q_of_all_pairs(path: Path) -> None:
+    sets = tiny_sets(5)
+    run(path, tiny_model(), [job(tiny_dictionary())], sets[:3])
+    kept = "SELECT s.name, e.* EXCLUDE (set_id, log10_q_all) FROM enrichment e JOIN token_set s USING (set_id)"
+    before = table(path, f"{kept} ORDER BY ALL")
+    run(path, tiny_model(), [job(tiny_dictionary())], sets[3:])
+    assert table(path, f"{kept} WHERE s.name IN ('set0', 'set1', 'set2') ORDER BY ALL") == before
+    pairs = table(path, "SELECT log10_p, log10_q_all FROM enrichment")
+    expected = stats.false_discovery_control([10**p for p, _ in pairs])
+    assert [10**q for _, q in pairs] == pytest.approx(expected, rel=1e-5)
+
+
+def test_sets_that_an_sae_has_are_computed_anew_with_its_weights(path: Path) -> None:
+    sets = tiny_sets(4)
+    run(path, tiny_model(), [job(tiny_dictionary())], sets)
+    run(path, tiny_model(), [job(tiny_dictionary(9))], sets[:1])
+    fresh = path.with_name("fresh.duckdb")
+    run(fresh, tiny_model(), [job(tiny_dictionary(9))], sets)
+    assert table(path, EVERYTHING) == table(fresh, EVERYTHING)
+
+
+def test_a_changed_set_takes_the_place_of_its_old_version_only(path: Path) -> None:
+    sets, changed = tiny_sets(3), tiny_sets(3, seed=8)
+    run(path, tiny_model(), [job(tiny_dictionary())], sets)
+    assert run(path, tiny_model(), [job(tiny_dictionary())], [changed[1]]).written == 1
+    fresh = path.with_name("fresh.duckdb")
+    run(fresh, tiny_model(), [job(tiny_dictionary())], [sets[0], changed[1], sets[2]])
+    columns = "SELECT set_name, feature, es, z, log10_q, log10_q_all FROM enrichments ORDER BY ALL"
+    assert_close(table(path, columns), table(fresh, columns))
+    assert table(path, "SELECT count(*) FROM token_set") == [(3,)]
+
+
+def test_nothing_is_left_beside_the_catalogue(path: Path) -> None:
+    run(path, tiny_model(), [job(tiny_dictionary())], tiny_sets())
+    assert [file.name for file in path.parent.iterdir()] == [path.name]

@@ -103,7 +103,7 @@ def test_nes_and_p_es_by_hand(decoder: torch.Tensor, unembedding: torch.Tensor, 
 
 
 def test_p_es_is_never_zero_and_missing_stays_missing() -> None:
-    null = np.array([[0.1, -0.2, 0.3]])
+    null = summarise_null(np.array([[0.1, -0.2, 0.3]]))
     assert 10 ** log10_p_es(np.array([[0.9, -0.2, 0.0]]), null)[0] == pytest.approx([1 / 4, 3 / 4, 1])
     assert np.isnan(log10_p_es(np.array([[np.nan]]), null)).all()
     one_sided = summarise_null(np.array([[0.1, 0.3]]))

@@ -1,0 +1,95 @@
+"""What a catalogue holds of token sets and their results: what an ingest goes on from."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from .file import translated
+from .schema import RETIRED
+from .tables import ENRICHMENT, SET_NULL
+
+
+class StoredSet(NamedTuple):
+    """A token set of a catalogue: its row without its ids, its members ascending, and its dropped terms."""
+
+    set_id: int
+    row: dict[str, Any]
+    token_ids: npt.NDArray[np.int32]
+    dropped: list[tuple[str, str]]
+
+
+def sets_of_model(connection: duckdb.DuckDBPyConnection, model: str, *, retired: bool = False) -> list[StoredSet]:
+    """Return the token sets of a model by the order of their ids; earlier definitions only if `retired`."""
+    return _sets(
+        connection,
+        "FROM token_set WHERE model_id IN (SELECT model_id FROM model WHERE name = $owner)"
+        f" AND ($retired OR NOT regexp_matches(name, '{RETIRED}')) ORDER BY set_id",
+        {"owner": model, "retired": retired},
+    )
+
+
+def sets_of_sae(connection: duckdb.DuckDBPyConnection, slug: str) -> list[StoredSet]:
+    """Return the token sets that an SAE has results of, by the order of their ids, earlier definitions included."""
+    return _sets(
+        connection,
+        "FROM token_set WHERE set_id IN (SELECT n.set_id FROM set_null n JOIN sae s USING (sae_id)"
+        " WHERE s.slug = $owner) ORDER BY set_id",
+        {"owner": slug},
+    )
+
+
+def _sets(connection: duckdb.DuckDBPyConnection, query: str, values: dict[str, Any]) -> list[StoredSet]:
+    with translated():
+        rows = connection.sql(query, params=values).to_arrow_table().to_pylist()
+        return [_set(connection, row) for row in rows]
+
+
+def _set(connection: duckdb.DuckDBPyConnection, row: dict[str, Any]) -> StoredSet:
+    set_id = row.pop("set_id")
+    row.pop("model_id")
+    members = connection.execute(
+        "SELECT token_id FROM token_set_member WHERE set_id = ? ORDER BY token_id", [set_id]
+    ).fetchnumpy()["token_id"]
+    dropped = connection.execute(
+        "SELECT term, reason FROM token_set_dropped WHERE set_id = ? ORDER BY ALL", [set_id]
+    ).fetchall()
+    return StoredSet(set_id, row, np.ascontiguousarray(members, dtype=np.int32), dropped)
+
+
+def enrichment_of(connection: duckdb.DuckDBPyConnection, slug: str, set_id: int) -> pa.Table:
+    """Return the rows of one SAE and set, features ascending, without their ids."""
+    columns = ", ".join(f'e."{name}"' for name in ENRICHMENT.column_names if name not in ("sae_id", "set_id"))
+    with translated():
+        return connection.sql(
+            f"SELECT {columns} FROM enrichment e WHERE e.sae_id = (SELECT sae_id FROM sae WHERE slug = $slug)"
+            " AND e.set_id = $set_id ORDER BY e.feature",
+            params={"slug": slug, "set_id": set_id},
+        ).to_arrow_table()
+
+
+def nulls_of(connection: duckdb.DuckDBPyConnection, slug: str, set_ids: list[int]) -> pa.Table:
+    """Return the rows of `set_null` of one SAE for these sets, in their order, without their ids."""
+    columns = ", ".join(f'n."{name}"' for name in SET_NULL.column_names if name not in ("sae_id", "set_id"))
+    with translated():
+        return connection.sql(
+            f"SELECT {columns} FROM set_null n WHERE n.sae_id = (SELECT sae_id FROM sae WHERE slug = $slug)"
+            " AND n.set_id IN (SELECT unnest($set_ids)) ORDER BY list_position($set_ids, n.set_id)",
+            params={"slug": slug, "set_ids": set_ids},
+        ).to_arrow_table()
+
+
+def correlation_of(connection: duckdb.DuckDBPyConnection, slug: str, set_ids: list[int]) -> pa.Table:
+    """Return the null correlations of these sets in one SAE: `set_index` and `other_index` (their places), and `r`."""
+    with translated():
+        return connection.sql(
+            "SELECT (list_position($set_ids, c.set_id) - 1)::INTEGER AS set_index,"
+            " (list_position($set_ids, c.other_id) - 1)::INTEGER AS other_index, c.r FROM set_correlation c"
+            " WHERE c.sae_id = (SELECT sae_id FROM sae WHERE slug = $slug)"
+            " AND list_contains($set_ids, c.set_id) AND list_contains($set_ids, c.other_id)",
+            params={"slug": slug, "set_ids": set_ids},
+        ).to_arrow_table()
