@@ -23,6 +23,31 @@ class StoredSet(NamedTuple):
     dropped: list[tuple[str, str]]
 
 
+class StoredTokens(NamedTuple):
+    """The columns of table `token` of one model, by token id."""
+
+    raw: tuple[str, ...]
+    text: tuple[str, ...]
+    is_special: tuple[bool, ...]
+    is_partial_utf8: tuple[bool, ...]
+
+
+def model_names(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Return the names of the models, in the order in which they came."""
+    return [name for (name,) in connection.execute("SELECT name FROM model ORDER BY model_id").fetchall()]
+
+
+def tokens_of_model(connection: duckdb.DuckDBPyConnection, model: str) -> StoredTokens:
+    """Return the vocabulary of a model."""
+    with translated():
+        rows = connection.execute(
+            "SELECT t.raw, t.str, t.is_special, t.is_partial_utf8 FROM token t JOIN model m USING (model_id)"
+            " WHERE m.name = ? ORDER BY t.token_id",
+            [model],
+        ).fetchall()
+    return StoredTokens(*zip(*rows, strict=True)) if rows else StoredTokens((), (), (), ())
+
+
 def sets_of_model(connection: duckdb.DuckDBPyConnection, model: str, *, retired: bool = False) -> list[StoredSet]:
     """Return the token sets of a model by the order of their ids; earlier definitions only if `retired`."""
     return _sets(

@@ -195,7 +195,7 @@ def choose_sets(model: LanguageModel, wanted: str, path: Path | None = None) -> 
     newer = {item.name for item in given}
     sets += [item for item in own if (takes_own or item.collection in names) and item.name not in newer]
     sets += given
-    require_own_names(sets, stored)
+    require_own_names(given, stored)
     check_sets(sets, len(model.vocabulary))
     return sets
 

@@ -11,12 +11,18 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-import duckdb
 import numpy as np
 
 from ..catalogue.errors import NotFoundError, TokenSetError, UsageError, nearest
 from ..catalogue.file import DEFAULT_WAIT_SECONDS, open_reader, translated, writing
-from ..catalogue.stored import correlation_of, sets_of_model, sets_of_sae
+from ..catalogue.stored import (
+    StoredTokens,
+    correlation_of,
+    model_names,
+    sets_of_model,
+    sets_of_sae,
+    tokens_of_model,
+)
 from ..catalogue.write import replace_enrichment
 from ..catalogue.write_sets import delete_set, set_ids_of
 from .arrow import dropped_table, member_table, token_set_table
@@ -74,9 +80,11 @@ def check_file(
     try:
         checked = []
         refuse_builtin(definitions)
-        for name in _models(connection, model):
+        for name in _chosen(model_names(connection), model):
             stored = [token_set_of(item) for item in sets_of_model(connection, name)]
-            sets = resolve_sets(definitions, vocabulary_of(connection, name), keep_unusable=keep_unusable)
+            sets = resolve_sets(
+                definitions, _vocabulary(tokens_of_model(connection, name)), keep_unusable=keep_unusable
+            )
             checked += _compared(name, sets, stored)
         return checked
     finally:
@@ -91,8 +99,7 @@ def refuse_builtin(definitions: Sequence[SetDefinition]) -> None:
             raise TokenSetError(f"{found.collection!r} is a built-in collection; name yours otherwise")
 
 
-def _models(connection: duckdb.DuckDBPyConnection, wanted: str | None) -> list[str]:
-    names = [name for (name,) in connection.execute("SELECT name FROM model ORDER BY model_id").fetchall()]
+def _chosen(names: list[str], wanted: str | None) -> list[str]:
     if not names:
         raise NotFoundError("the catalogue holds no model yet; give the file to 'featdex ingest SOURCE --sets FILE'")
     if wanted is not None and wanted not in names:
@@ -100,16 +107,9 @@ def _models(connection: duckdb.DuckDBPyConnection, wanted: str | None) -> list[s
     return names if wanted is None else [wanted]
 
 
-def vocabulary_of(connection: duckdb.DuckDBPyConnection, model: str) -> Vocabulary:
-    """Return the vocabulary of a model of the catalogue."""
-    with translated():
-        rows = connection.execute(
-            "SELECT t.raw, t.str, t.is_special, t.is_partial_utf8 FROM token t JOIN model m USING (model_id)"
-            " WHERE m.name = ? ORDER BY t.token_id",
-            [model],
-        ).fetchall()
-    raw, text, is_special, is_partial = zip(*rows, strict=True) if rows else ((), (), (), ())
-    return Vocabulary(raw, text, np.array(is_special, dtype=np.bool_), np.array(is_partial, dtype=np.bool_))
+def _vocabulary(tokens: StoredTokens) -> Vocabulary:
+    flags = (np.array(flag, dtype=np.bool_) for flag in (tokens.is_special, tokens.is_partial_utf8))
+    return Vocabulary(tokens.raw, tokens.text, *flags)
 
 
 def require_own_names(sets: Sequence[TokenSet], stored: Sequence[TokenSet]) -> None:
