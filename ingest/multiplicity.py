@@ -9,7 +9,7 @@ from jaxtyping import Float64
 
 from .scratch import Matrix, Scratch
 
-_TESTS_AT_ONCE = 1 << 20
+_TESTS_AT_ONCE = 1 << 18
 
 
 def log10_benjamini_hochberg(log10_p: Float64[np.ndarray, "tests"]) -> Float64[np.ndarray, "tests"]:
