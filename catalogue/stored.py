@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from .file import translated
-from .schema import RETIRED
+from .schema import RETIRED, Table
 from .tables import ENRICHMENT, SET_NULL
 
 
@@ -48,13 +48,13 @@ def tokens_of_model(connection: duckdb.DuckDBPyConnection, model: str) -> Stored
     return StoredTokens(*zip(*rows, strict=True)) if rows else StoredTokens((), (), (), ())
 
 
-def sets_of_model(connection: duckdb.DuckDBPyConnection, model: str, *, retired: bool = False) -> list[StoredSet]:
-    """Return the token sets of a model by the order of their ids; earlier definitions only if `retired`."""
+def sets_of_model(connection: duckdb.DuckDBPyConnection, model: str) -> list[StoredSet]:
+    """Return the token sets of a model by the order of their ids, without earlier definitions."""
     return _sets(
         connection,
         "FROM token_set WHERE model_id IN (SELECT model_id FROM model WHERE name = $owner)"
-        f" AND ($retired OR NOT regexp_matches(name, '{RETIRED}')) ORDER BY set_id",
-        {"owner": model, "retired": retired},
+        f" AND NOT regexp_matches(name, '{RETIRED}') ORDER BY set_id",
+        {"owner": model},
     )
 
 
@@ -86,12 +86,16 @@ def _set(connection: duckdb.DuckDBPyConnection, row: dict[str, Any]) -> StoredSe
     return StoredSet(set_id, row, np.ascontiguousarray(members, dtype=np.int32), dropped)
 
 
+def _without_ids(table: Table) -> str:
+    return ", ".join(f'"{name}"' for name in table.column_names if name not in ("sae_id", "set_id"))
+
+
 def enrichment_of(connection: duckdb.DuckDBPyConnection, slug: str, set_id: int) -> pa.Table:
     """Return the rows of one SAE and set, features ascending, without their ids."""
-    columns = ", ".join(f'e."{name}"' for name in ENRICHMENT.column_names if name not in ("sae_id", "set_id"))
     with translated():
         return connection.sql(
-            f"SELECT {columns} FROM enrichment e WHERE e.sae_id = (SELECT sae_id FROM sae WHERE slug = $slug)"
+            f"SELECT {_without_ids(ENRICHMENT)} FROM enrichment e"
+            " WHERE e.sae_id = (SELECT sae_id FROM sae WHERE slug = $slug)"
             " AND e.set_id = $set_id ORDER BY e.feature",
             params={"slug": slug, "set_id": set_id},
         ).to_arrow_table()
@@ -99,10 +103,10 @@ def enrichment_of(connection: duckdb.DuckDBPyConnection, slug: str, set_id: int)
 
 def nulls_of(connection: duckdb.DuckDBPyConnection, slug: str, set_ids: list[int]) -> pa.Table:
     """Return the rows of `set_null` of one SAE for these sets, in their order, without their ids."""
-    columns = ", ".join(f'n."{name}"' for name in SET_NULL.column_names if name not in ("sae_id", "set_id"))
     with translated():
         return connection.sql(
-            f"SELECT {columns} FROM set_null n WHERE n.sae_id = (SELECT sae_id FROM sae WHERE slug = $slug)"
+            f"SELECT {_without_ids(SET_NULL)} FROM set_null n"
+            " WHERE n.sae_id = (SELECT sae_id FROM sae WHERE slug = $slug)"
             " AND n.set_id IN (SELECT unnest($set_ids)) ORDER BY list_position($set_ids, n.set_id)",
             params={"slug": slug, "set_ids": set_ids},
         ).to_arrow_table()

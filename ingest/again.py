@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 from ..catalogue.errors import FeatdexError, NotFoundError
@@ -50,7 +51,7 @@ def known_batches(
         # The slug it has, whatever it was derived from.
         origin = Origin(**stored)._replace(slug=slug)
         method = {name: entry.params[name] for name in ("null", "directions", "seed", "weight")}
-        key = (origin.model, origin.model_name, Options(**{**vars(options), **method}))
+        key = (origin.model, origin.model_name, replace(options, **method))
         groups.setdefault(key, []).append(origin)
     for (model, name, chosen), origins in groups.items():
         try:

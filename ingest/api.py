@@ -165,7 +165,6 @@ def _numbers(
     if decoder.shape[1] != unembedding.shape[0]:
         turned = "; W_U looks transposed" if decoder.shape[1] == unembedding.shape[1] else ""
         raise WeightsError(f"W_dec {list(decoder.shape)} and W_U {list(unembedding.shape)} don't share d_model{turned}")
-    require_finite_rows(decoder, "W_dec", "feature")
     require_finite_rows(unembedding.T, "W_U", "token")
     universe = (unembedding != 0).any(0).numpy()
     return compute_numbers(decoder, unembedding, sets, universe=universe, covariates=covariates, options=options)

@@ -1,13 +1,16 @@
-"""Real vocabularies that several modules of tests read."""
+"""Real vocabularies, and a small model, that several modules of tests read."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
 import lzma
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import gguf
+import numpy as np
 import pytest
 from featdex.ingest.inputs import Vocabulary
 from featdex.ingest.vocabulary import vocabulary_from_raw
@@ -52,3 +55,27 @@ def smollm2(smollm2_data: dict[str, list[Any]]) -> Vocabulary:
     """SmolLM2's 49,152 tokens; 17 control tokens are special."""
     special_ids = [i for i, token_type in enumerate(smollm2_data["token_type"]) if token_type == CONTROL]
     return vocabulary_from_raw(smollm2_data["tokens"], "byte_level", special_ids)
+
+
+@pytest.fixture(scope="session")
+def write_gguf() -> Callable[..., None]:
+    """Write a GGUF language model with random weights: `write_gguf(path, tokens, d_model, d_mlp, n_layers)`."""
+
+    def write(path: Path, tokens: Sequence[str], d_model: int, d_mlp: int, n_layers: int) -> None:
+        rng = np.random.default_rng(0)
+        writer = gguf.GGUFWriter(path, "llama")
+        writer.add_block_count(n_layers)
+        writer.add_float32("llama.attention.layer_norm_rms_epsilon", 1e-5)
+        writer.add_tokenizer_model("gpt2")
+        writer.add_token_list(tokens)
+        writer.add_token_types([CONTROL] + [1] * (len(tokens) - 1))
+        shapes = {"token_embd.weight": (len(tokens), d_model), "output_norm.weight": (d_model,)}
+        shapes |= {f"blk.{layer}.ffn_down.weight": (d_model, d_mlp) for layer in range(n_layers)}
+        for name, shape in shapes.items():
+            writer.add_tensor(name, rng.standard_normal(shape).astype(np.float32))
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+
+    return write

@@ -7,10 +7,10 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
-import gguf
 import numpy as np
 import pytest
 from featdex.catalogue.cli import run
@@ -21,25 +21,11 @@ DEMO_SAE = Path(__file__).parents[2] / "ingest" / "data" / "demo_sae"
 
 
 @pytest.fixture(scope="module")
-def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model_file(tmp_path_factory: pytest.TempPathFactory, write_gguf: Callable[..., None]) -> Path:
     """A GGUF language model with random weights and words of every letter."""
     path = tmp_path_factory.mktemp("model") / "tiny.gguf"
-    rng = np.random.default_rng(0)
     words = [f"{'Ġ' if k % 2 else ''}{chr(97 + k % 5)}{chr(97 + k // 5)}ing" for k in range(N_TOKENS - 1)]
-    writer = gguf.GGUFWriter(path, "llama")
-    writer.add_block_count(N_LAYERS)
-    writer.add_float32("llama.attention.layer_norm_rms_epsilon", 1e-5)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_token_list(["<|end|>", *words])
-    writer.add_token_types([3] + [1] * (N_TOKENS - 1))
-    shapes = {"token_embd.weight": (N_TOKENS, D_MODEL), "output_norm.weight": (D_MODEL,)}
-    shapes |= {f"blk.{layer}.ffn_down.weight": (D_MODEL, D_MLP) for layer in range(N_LAYERS)}
-    for name, shape in shapes.items():
-        writer.add_tensor(name, rng.standard_normal(shape).astype(np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    write_gguf(path, ["<|end|>", *words], D_MODEL, D_MLP, N_LAYERS)
     return path
 
 

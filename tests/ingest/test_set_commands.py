@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import gguf
-import numpy as np
 import pytest
 from featdex.catalogue.cli import run
 from scipy import stats
@@ -40,23 +38,9 @@ query = "SELECT token_id FROM token WHERE str LIKE '%d%' AND NOT is_special"
 
 
 @pytest.fixture(scope="module")
-def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model_file(tmp_path_factory: pytest.TempPathFactory, write_gguf: Callable[..., None]) -> Path:
     path = tmp_path_factory.mktemp("model") / "tiny.gguf"
-    rng = np.random.default_rng(0)
-    writer = gguf.GGUFWriter(path, "llama")
-    writer.add_block_count(N_LAYERS)
-    writer.add_float32("llama.attention.layer_norm_rms_epsilon", 1e-5)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_token_list(WORDS)
-    writer.add_token_types([3] + [1] * (N_TOKENS - 1))
-    shapes = {"token_embd.weight": (N_TOKENS, D_MODEL), "output_norm.weight": (D_MODEL,)}
-    shapes |= {f"blk.{layer}.ffn_down.weight": (D_MODEL, D_MLP) for layer in range(N_LAYERS)}
-    for name, shape in shapes.items():
-        writer.add_tensor(name, rng.standard_normal(shape).astype(np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    write_gguf(path, WORDS, D_MODEL, D_MLP, N_LAYERS)
     return path
 
 
