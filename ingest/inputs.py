@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Int32, Integer, Shaped
 
+from ..catalogue.errors import WeightsError
+
 AnyArray = Shaped[np.ndarray, "..."]
 TokenIds = Integer[np.ndarray, "_"]
 """Token ids, or positions in the universe of tokens: flat, sorted, unique."""
@@ -57,6 +59,14 @@ class Recipe:
     center_unembed: bool
 
 
+def no_attention_output(layer: int) -> Float32[torch.Tensor, "d_heads d_model"]:
+    """Stand in for `LanguageModel.attn_out` where a format gives no such matrix: raise `WeightsError`."""
+    raise WeightsError(
+        f"layer {layer} of this model has no attention output matrix (W_O) that can be read from its format; "
+        "give the Hugging Face folder or hub name of the model"
+    )
+
+
 @dataclass(frozen=True)
 class LanguageModel:
     """A language model as far as the logit lens needs it.
@@ -64,6 +74,7 @@ class LanguageModel:
     `W_U` is processed by `recipe`, and has the tokenizer's own `len(vocabulary)` columns, padding cut off.
     `has_weights` is False for tokens whose row in the checkpoint is all zeros: they take no part (None: all do).
     `mlp_out(layer)` gives the output directions of that layer's MLP neurons, one a row, or raises `WeightsError`.
+    `attn_out(layer)` gives that layer's `W_O` likewise: a row a dimension of `hook_z`, head after head.
     """
 
     name: str
@@ -76,6 +87,7 @@ class LanguageModel:
     hf_revision: str | None = None
     neuronpedia_model: str | None = None
     has_weights: Bool[np.ndarray, "d_vocab"] | None = field(default=None, repr=False)
+    attn_out: Callable[[int], Float32[torch.Tensor, "d_heads d_model"]] = field(default=no_attention_output, repr=False)
 
     @property
     def universe(self) -> Bool[np.ndarray, "d_vocab"]:
@@ -93,7 +105,9 @@ class FeatureDictionary:
     """One dictionary of features (an SAE, the neurons of an MLP layer): a row of `sae` and its decoder.
 
     `W_dec` is already mapped to the residual stream; its rows keep their norms. Per-feature facts that the source
-    does not have are None. `slug` is the name people type, such as `gpt2-small/8-res-jb`.
+    does not have are None. `slug` is the name people type, such as `gpt2-small/8-res-jb`. `names` are the features'
+    own, where they have any (plain directions). `mapped_from` is the hash of the weights that `W_dec` is a product of:
+    a product may differ in its last bit between machines, and is still the same dictionary.
     """
 
     kind: str
@@ -112,11 +126,21 @@ class FeatureDictionary:
     log10_density: Float32[np.ndarray, "d_sae"] | None = None
     l0: float | None = None
     neuronpedia_id: str | None = None
+    names: tuple[str, ...] | None = None
+    mapped_from: str | None = None
 
     @property
     def d_sae(self) -> int:
         """Number of features."""
         return int(self.W_dec.shape[0])
+
+    @property
+    def weights_sha256(self) -> str:
+        """Hash of the weights as stored, and of the features' names: what decides whether they are the same."""
+        digest = self.mapped_from or array_sha256(self.W_dec)
+        if self.names is None:
+            return digest
+        return hashlib.sha256("\0".join([digest, *self.names]).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ _LOADER_ENVIRONMENT = {
     "PIP_NO_INDEX": "1",
     "PIP_QUIET": "3",
     "UV_OFFLINE": "1",
+    # transformers would ask the hub to convert a model that is only there as a pickle.
+    "DISABLE_SAFETENSORS_CONVERSION": "1",
 }
 _MAX_REASON = 200
 _TERMINAL_STYLE = re.compile(r"\x1b\[[0-9;]*m")

@@ -21,7 +21,7 @@ from ..catalogue.errors import FeatdexError, NotFoundError, WeightsError
 from .checks import require_finite_rows, require_layer
 from .inputs import LanguageModel, Vocabulary
 from .loading import one_line
-from .unembed import process_unembedding, tokens_with_weights
+from .unembed import process_unembedding
 from .vocabulary import vocabulary_from_raw
 
 T = TypeVar("T")
@@ -40,7 +40,8 @@ def read_gguf(path: str | Path, name: str | None = None) -> LanguageModel:
     `W_U` comes from `output.weight`, or from `token_embd.weight` where the two are tied. Norm weights are taken as
     stored: llama.cpp's converter has already added the 1 of Gemma's `1 + w`. `name` is by default the file's
     `general.basename` and `general.size_label`, lower-case (`smollm2-135m`), or its stem.
-    `mlp_out` reads `blk.N.ffn_down.weight` when it is asked for it, so the file must stay where it is.
+    `mlp_out` and `attn_out` read `blk.N.ffn_down.weight` and `blk.N.attn_output.weight` when they are asked for them,
+    so the file must stay where it is.
 
     Raises:
         NotFoundError: no such file.
@@ -128,6 +129,10 @@ class _GgufFile:
             raise WeightsError(f"{self.path}: {key} is no array of {kind.__name__}; the file is damaged")
         return items
 
+    def has(self, name: str) -> bool:
+        """Whether the file holds a tensor of that name."""
+        return name in self._tensors
+
     def missing(self, what: str) -> WeightsError:
         """Return the error to raise where the file has no `what`."""
         return WeightsError(f"{self.path} has no {what}; featdex reads GGUF files of language models")
@@ -160,7 +165,7 @@ def _language_model(file: _GgufFile, name: str | None) -> LanguageModel:
     if embedding.ndim != 2 or norm_weight.shape != embedding.shape[1:]:
         shapes = f"{tuple(embedding.shape)} and {tuple(norm_weight.shape)}"
         raise WeightsError(f"{file.path}: unembedding and final norm of shapes {shapes} don't fit together")
-    W_U, recipe = process_unembedding(
+    W_U, recipe, has_weights = process_unembedding(
         embedding,
         norm_weight,
         layer_norm=_is_layer_norm(file),
@@ -168,14 +173,18 @@ def _language_model(file: _GgufFile, name: str | None) -> LanguageModel:
         n_tokens=len(vocabulary),
     )
 
-    def mlp_out(layer: int) -> Float32[torch.Tensor, "d_mlp d_model"]:
+    def output(
+        layer: int, tensor: str, post_norm: str, what: str, row_name: str
+    ) -> Float32[torch.Tensor, "width d_model"]:
         require_layer(layer, n_layers, name)
-        stored = file.tensor(f"blk.{layer}.ffn_down.weight")
+        stored = file.tensor(f"blk.{layer}.{tensor}.weight")
         if stored.ndim != 2 or stored.shape[0] != W_U.shape[0]:
-            raise WeightsError(f"{file.path}: the MLP output of layer {layer} has shape {tuple(stored.shape)}")
-        W_out = stored.T.contiguous()
-        require_finite_rows(W_out, f"W_out of layer {layer}", "neuron")
-        return W_out
+            raise WeightsError(f"{file.path}: {tensor} of layer {layer} has shape {tuple(stored.shape)}")
+        rows = stored.T.contiguous()
+        if file.has(norm := f"blk.{layer}.{post_norm}.weight"):  # on the way to the residual stream; 1 is added already
+            rows = rows * file.tensor(norm)
+        require_finite_rows(rows, f"{what} of layer {layer}", row_name)
+        return rows
 
     return LanguageModel(
         name=name,
@@ -183,8 +192,9 @@ def _language_model(file: _GgufFile, name: str | None) -> LanguageModel:
         W_U=W_U,
         vocabulary=vocabulary,
         recipe=recipe,
-        mlp_out=mlp_out,
-        has_weights=tokens_with_weights(embedding, len(vocabulary)),
+        mlp_out=lambda layer: output(layer, "ffn_down", "post_ffw_norm", "W_out", "neuron"),
+        attn_out=lambda layer: output(layer, "attn_output", "post_attention_norm", "W_O", "dimension"),
+        has_weights=has_weights,
     )
 
 

@@ -35,6 +35,7 @@ class TinyGguf:
     untied: bool = False
     n_rows: int | None = None
     without: tuple[str, ...] = ()
+    post_norms: bool = False
 
     def tensors(self) -> dict[str, Matrix]:
         random = np.random.default_rng(0)
@@ -45,6 +46,11 @@ class TinyGguf:
         n_rows = self.n_rows or len(self.tokens)
         made = {"token_embd.weight": draw(n_rows, D_MODEL), "output_norm.weight": 1 + 0.3 * draw(D_MODEL)}
         made |= {f"blk.{layer}.ffn_down.weight": draw(D_MODEL, D_MLP) for layer in range(N_LAYERS)}
+        if self.post_norms:
+            for layer in range(N_LAYERS):
+                made[f"blk.{layer}.attn_output.weight"] = draw(D_MODEL, D_MODEL + 3)
+                made[f"blk.{layer}.post_ffw_norm.weight"] = draw(D_MODEL)
+                made[f"blk.{layer}.post_attention_norm.weight"] = draw(D_MODEL)
         if self.untied:
             made["output.weight"] = draw(n_rows, D_MODEL)
         return {name: values for name, values in made.items() if name not in self.without}
@@ -151,6 +157,17 @@ def test_mlp_out_is_one_neuron_a_row(tmp_path: Path) -> None:
     for layer in (-1, N_LAYERS):
         with pytest.raises(WeightsError, match=f"tiny-model-1k has no layer {layer}; its layers are 0 to 1"):
             model.mlp_out(layer)
+
+
+def test_a_norm_after_an_output_multiplies_its_dimensions(tmp_path: Path) -> None:
+    tensors = TinyGguf(architecture="gemma2", post_norms=True).write(tmp_path / "m.gguf")
+    model = read_gguf(tmp_path / "m.gguf")
+    for layer in range(N_LAYERS):
+        block = f"blk.{layer}"
+        neuron = tensors[f"{block}.ffn_down.weight"][:, 4] * tensors[f"{block}.post_ffw_norm.weight"]
+        assert np.array_equal(model.mlp_out(layer)[4].numpy(), neuron)
+        head = tensors[f"{block}.attn_output.weight"][:, 7] * tensors[f"{block}.post_attention_norm.weight"]
+        assert np.array_equal(model.attn_out(layer)[7].numpy(), head)
 
 
 def test_a_layer_without_one_mlp_matrix(tmp_path: Path) -> None:

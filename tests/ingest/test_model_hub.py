@@ -1,8 +1,9 @@
-"""Hugging Face models: tiny random ones of six families against TransformerLens' own W_U, and an offline hub."""
+"""Hugging Face models: folders, an offline hub, and tiny random ones of seven families through TransformerLens."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -14,11 +15,12 @@ import numpy as np
 import pytest
 import torch
 from featdex.catalogue.errors import NotFoundError, WeightsError
-from featdex.ingest import model_hub
+from featdex.ingest import model_families, model_hub
 from featdex.ingest.loading import guarded_loading
 from featdex.ingest.model_gguf import read_gguf
 from featdex.ingest.model_hub import read_hub
 
+ATTENTION_OUTPUT = r"attn\.c_proj\.weight|o_proj\.weight|attention\.dense\.weight|out_proj\.weight"
 N_ROWS, D_MODEL, D_MLP, N_LAYERS = 40, 16, 24, 2
 TOKENS = ["<|endoftext|>", *"abcdefghijklmnopqrstuvwxyz", "Ġ", "Ġa", "Ġb", "ĠMary"]
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -32,6 +34,8 @@ FAMILIES = {
     "gemma3": ("Gemma3", False, True, "model.layers.{}.mlp.down_proj.weight"),
     "neox": ("GPTNeoX", True, True, "gpt_neox.layers.{}.mlp.dense_4h_to_h.weight"),
     "qwen2": ("Qwen2", False, True, "model.layers.{}.mlp.down_proj.weight"),
+    # one that `model_families` does not name
+    "neo": ("GPTNeo", True, True, "transformer.h.{}.mlp.c_proj.weight"),
 }
 
 
@@ -39,12 +43,16 @@ def tiny_model(family: str) -> Any:
     import transformers
 
     prefix = FAMILIES[family][0]
+    sizes: dict[str, Any]
     if family == "gpt2":
         sizes = {"n_embd": D_MODEL, "n_layer": N_LAYERS, "n_head": 2, "n_inner": D_MLP, "n_positions": 32}
+    elif family == "neo":
+        sizes = {"hidden_size": D_MODEL, "intermediate_size": D_MLP, "num_layers": N_LAYERS, "num_heads": 2}
+        sizes |= {"attention_types": [[["global", "local"], 1]], "max_position_embeddings": 32}
     else:
         sizes = {"hidden_size": D_MODEL, "intermediate_size": D_MLP, "num_hidden_layers": N_LAYERS}
         sizes |= {"num_attention_heads": 2, "max_position_embeddings": 32}
-    if family not in ("gpt2", "neox"):
+    if family not in ("gpt2", "neox", "neo"):
         sizes |= {"num_key_value_heads": 2}
     if family in ("gemma2", "gemma3"):
         sizes |= {"head_dim": 8}
@@ -99,6 +107,13 @@ def processed_by_transformer_lens(folder: Path) -> torch.Tensor:
     return processed
 
 
+@pytest.fixture
+def bridge_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send every family through TransformerLens; single tensors are tested in test_model_stored.py."""
+    monkeypatch.setattr(model_hub, "FAMILIES", {})
+
+
+@pytest.mark.usefixtures("bridge_only")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_unembedding_equals_transformer_lens(family: str, folders: Callable[[str], Path]) -> None:
     _, layer_norm, centred, _ = FAMILIES[family]
@@ -110,18 +125,36 @@ def test_unembedding_equals_transformer_lens(family: str, folders: Callable[[str
     assert (recipe.fold_ln, recipe.center_d_model, recipe.center_unembed) == (True, layer_norm, centred)
 
 
+@pytest.mark.usefixtures("bridge_only")
 @pytest.mark.parametrize("family", FAMILIES)
-def test_mlp_out_is_one_neuron_a_row(family: str, folders: Callable[[str], Path]) -> None:
+def test_outputs_to_the_residual_stream_are_as_stored(family: str, folders: Callable[[str], Path]) -> None:
     from safetensors.torch import load_file
 
     stored = load_file(folders(family) / "model.safetensors")
     model = read_hub(folders(family))
+    mlp = FAMILIES[family][3]
+    [attention] = [name for name in stored if re.search(ATTENTION_OUTPUT, name) and ".1." in name]
     for layer in range(N_LAYERS):
-        weight = stored[FAMILIES[family][3].format(layer)]
         # GPT-2's Conv1D stores [in, out], everybody else's Linear [out, in].
-        assert torch.equal(model.mlp_out(layer), weight if family == "gpt2" else weight.T)
-    with pytest.raises(WeightsError, match=f"{family} has no layer 2; its layers are 0 to 1"):
-        model.mlp_out(N_LAYERS)
+        for ours, name in (
+            (model.mlp_out, mlp.format(layer)),
+            (model.attn_out, attention.replace(".1.", f".{layer}.")),
+        ):
+            assert torch.equal(ours(layer), stored[name] if family == "gpt2" else stored[name].T)
+    for output in (model.mlp_out, model.attn_out):
+        with pytest.raises(WeightsError, match=f"{family} has no layer 2; its layers are 0 to 1"):
+            output(N_LAYERS)
+
+
+@pytest.mark.usefixtures("bridge_only")
+def test_the_bridge_gives_what_single_tensors_give(
+    folders: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = read_hub(folders("gpt2"))
+    monkeypatch.setattr(model_hub, "FAMILIES", model_families.FAMILIES)
+    single = read_hub(folders("gpt2"))
+    assert torch.equal(whole.W_U, single.W_U)
+    assert whole.vocabulary.sha256 == single.vocabulary.sha256
 
 
 def test_padded_rows_are_cut_and_the_rest_is_told(folders: Callable[[str], Path]) -> None:
@@ -156,7 +189,9 @@ def test_a_gguf_file_of_the_same_model_gives_the_same_unembedding(
     writer.add_token_list([*TOKENS, *padding])
     writer.add_token_types([3] + [1] * (len(TOKENS) - 1) + [5] * len(padding))
     names = {"model.embed_tokens.weight": "token_embd", "model.norm.weight": "output_norm", "lm_head.weight": "output"}
-    names |= {f"model.layers.{layer}.mlp.down_proj.weight": f"blk.{layer}.ffn_down" for layer in range(N_LAYERS)}
+    for layer in range(N_LAYERS):
+        names[f"model.layers.{layer}.mlp.down_proj.weight"] = f"blk.{layer}.ffn_down"
+        names[f"model.layers.{layer}.self_attn.o_proj.weight"] = f"blk.{layer}.attn_output"
     for theirs, ours in names.items():
         writer.add_tensor(f"{ours}.weight", stored[theirs].numpy())
     writer.write_header_to_file()
@@ -166,6 +201,7 @@ def test_a_gguf_file_of_the_same_model_gives_the_same_unembedding(
     from_folder, from_gguf = read_hub(folders("llama")), read_gguf(tmp_path / "m.gguf")
     assert torch.equal(from_gguf.W_U, from_folder.W_U)
     assert torch.equal(from_gguf.mlp_out(1), from_folder.mlp_out(1))
+    assert torch.equal(from_gguf.attn_out(1), from_folder.attn_out(1))
     assert from_gguf.vocabulary.raw == from_folder.vocabulary.raw
     assert from_gguf.recipe == from_folder.recipe
 
@@ -176,6 +212,7 @@ def test_reading_is_silent(folders: Callable[[str], Path], capfd: pytest.Capture
     assert (captured.out, captured.err) == ("", "")
 
 
+@pytest.mark.usefixtures("bridge_only")
 def test_a_multimodal_model_installs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with guarded_loading():
         from transformers import Gemma3Config, Gemma3ForConditionalGeneration, Gemma3TextConfig, SiglipVisionConfig
@@ -219,6 +256,7 @@ def installer_environment() -> tuple[str | None, str | None]:
         (lambda folder: (folder / "config.json").unlink(), "has no config.json"),
         (lambda folder: (folder / "config.json").write_text("{"), "no complete Hugging Face model|can't read"),
         (lambda folder: (folder / "config.json").write_text('{"model_type": "gpt17"}'), "gpt17"),
+        (lambda folder: (folder / "config.json").write_text("[]"), r"config\.json of the model .* is no object"),
         (lambda folder: (folder / "model.safetensors").unlink(), "no complete Hugging Face model"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"\x10" * 40), "can't read the model"),
         (lambda folder: (folder / "tokenizer.json").unlink(), "no complete Hugging Face model|can't read"),

@@ -37,7 +37,7 @@ def tiny_model(name: str = "tiny") -> LanguageModel:
 @pytest.fixture
 def readers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "read_gguf", lambda spec, name: tiny_model(f"gguf:{Path(spec).name}:{name}"))
-    monkeypatch.setattr(models, "read_hub", lambda spec, name: tiny_model(f"hub:{Path(spec).name}:{name}"))
+    monkeypatch.setattr(models, "read_hub", lambda spec, name, **_: tiny_model(f"hub:{Path(spec).name}:{name}"))
 
 
 @pytest.mark.usefixtures("readers")
@@ -71,3 +71,22 @@ def test_neurons_are_the_rows_of_their_output_matrix() -> None:
     assert (neurons.enc_dec_cos, neurons.b_enc, neurons.log10_density, neurons.architecture) == (None,) * 4
     with pytest.raises(WeightsError, match="tiny has no layer 2; its layers are 0 to 1"):
         mlp_neurons(tiny_model(), 2)
+
+
+def test_leave_to_read_pickles_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[bool] = []
+
+    def read_hub(spec: object, name: object, *, allow_pickle: bool) -> LanguageModel:
+        given.append(allow_pickle)
+        return tiny_model()
+
+    monkeypatch.setattr(models, "read_hub", read_hub)
+    for spec in (str(tmp_path), "gpt2"):
+        read_model(spec)
+        read_model(spec, allow_pickle=True)
+    assert given == [False, True, False, True]
+
+
+def test_a_format_without_attention_outputs_says_so() -> None:
+    with pytest.raises(WeightsError, match="layer 1 of this model has no attention output matrix"):
+        tiny_model().attn_out(1)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from featdex.catalogue.errors import WeightsError
 from featdex.ingest.loading import guarded_loading
-from featdex.ingest.unembed import process_unembedding, tokens_with_weights
+from featdex.ingest.unembed import process_unembedding
 
 Matrix = np.ndarray[Any, np.dtype[Any]]
 D_MODEL, D_VOCAB = 8, 21
@@ -35,7 +35,7 @@ def random_weights(seed: int, d_rows: int = D_VOCAB) -> tuple[torch.Tensor, torc
 @pytest.mark.parametrize("centre", [True, False])
 def test_equals_the_arithmetic_written_out(seed: int, layer_norm: bool, centre: bool) -> None:
     embedding, norm = random_weights(seed)
-    W_U, recipe = process_unembedding(embedding, norm, layer_norm=layer_norm, center_unembed=centre)
+    W_U, recipe, _ = process_unembedding(embedding, norm, layer_norm=layer_norm, center_unembed=centre)
     np.testing.assert_allclose(
         W_U.numpy(), worked_example(embedding.numpy(), norm.numpy(), layer_norm, centre), atol=1e-6, rtol=0
     )
@@ -53,22 +53,22 @@ def test_two_by_two_by_hand() -> None:
 
 def test_the_vocabulary_mean_counts_padded_rows_and_then_they_go() -> None:
     embedding, norm = random_weights(5, d_rows=D_VOCAB + 4)
-    W_U, _ = process_unembedding(embedding, norm, layer_norm=True, n_tokens=D_VOCAB)
+    W_U, _, _ = process_unembedding(embedding, norm, layer_norm=True, n_tokens=D_VOCAB)
     expected = worked_example(embedding.numpy(), norm.numpy(), True, True)[:, :D_VOCAB]
     np.testing.assert_allclose(W_U.numpy(), expected, atol=1e-6, rtol=0)
 
 
 def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     embedding, norm = random_weights(6)
-    whole, _ = process_unembedding(embedding, norm, layer_norm=True)
+    whole, _, _ = process_unembedding(embedding, norm, layer_norm=True)
     monkeypatch.setattr("featdex.ingest.unembed._BLOCK_TOKENS", 4)
-    in_blocks, _ = process_unembedding(embedding, norm, layer_norm=True)
+    in_blocks, _, _ = process_unembedding(embedding, norm, layer_norm=True)
     torch.testing.assert_close(in_blocks, whole, atol=1e-7, rtol=0)
 
 
 def test_without_a_norm_weight_nothing_is_folded() -> None:
     embedding, _ = random_weights(7)
-    W_U, recipe = process_unembedding(embedding, None, layer_norm=False, center_unembed=False)
+    W_U, recipe, _ = process_unembedding(embedding, None, layer_norm=False, center_unembed=False)
     assert torch.equal(W_U, embedding.T)
     assert not recipe.fold_ln
 
@@ -117,7 +117,7 @@ def test_equals_transformer_lens(centre_writing: bool, tmp_path: Path) -> None:
             weights = {key: value.clone() for key, value in model.state_dict().items()}
             bridge = TransformerBridge.boot_transformers(name, hf_model=model, tokenizer=tokenizer, device="cpu")
             bridge.enable_compatibility_mode(fold_ln=True, center_writing_weights=centre_writing, center_unembed=True)
-            W_U, _ = process_unembedding(weights["lm_head.weight"], weights[norm_name], layer_norm=layer_norm)
+            W_U, _, _ = process_unembedding(weights["lm_head.weight"], weights[norm_name], layer_norm=layer_norm)
             difference = float((W_U - bridge.W_U).abs().max())
             assert difference < 1e-6, name
 
@@ -144,4 +144,5 @@ def test_tokens_without_weights_are_told_before_centring() -> None:
     embedding = torch.randn(6, 4)
     embedding[2] = 0
     embedding[5] = 0
-    assert tokens_with_weights(embedding, 5).tolist() == [True, True, False, True, True]
+    _, _, has_weights = process_unembedding(embedding, None, layer_norm=False, n_tokens=5)
+    assert has_weights.tolist() == [True, True, False, True, True]
