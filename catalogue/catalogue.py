@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -91,8 +90,11 @@ class Catalogue:
         except duckdb.Error as error:
             fault = error
         if not parameters:
-            with suppress(duckdb.Error):
+            try:
                 return self._run(f"FROM {_quoted(name)}")
+            except duckdb.Error as error:
+                # Of a view that fails, what it says itself.
+                fault = error if str(fault).startswith("Catalog Error: Table Function with name") else fault
         # Only now: DuckDB takes longer to list its functions than to answer most questions.
         self._check_call(name, parameters)
         with translated():
@@ -132,7 +134,8 @@ class Catalogue:
         """Return the views of this catalogue by name."""
         with translated():
             rows = self.connection.sql(
-                "SELECT view_name, coalesce(comment, '') FROM duckdb_views() WHERE NOT internal ORDER BY view_name"
+                "SELECT view_name, coalesce(comment, '') FROM duckdb_views()"
+                " WHERE NOT internal AND NOT temporary ORDER BY view_name"
             ).fetchall()
         return [_question(name, [], comment) for name, comment in rows]
 

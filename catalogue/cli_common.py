@@ -19,7 +19,8 @@ from typer.core import TyperGroup
 
 from .display import printable
 from .errors import FeatdexError, UsageError
-from .formats import Answer, Format, read, write, write_parquet
+from .formats import Answer, Format, inert_json, read, write, write_parquet
+from .given_path import given_path
 
 if TYPE_CHECKING:
     import duckdb
@@ -79,12 +80,12 @@ def db_path(context: typer.Context) -> Path:
     """Return the catalogue named by `--db` or FEATDEX_DB.
 
     Raises:
-        UsageError: Neither was given.
+        UsageError: Neither was given, or no file can be called so.
     """
     settings = context.find_object(Settings)
     if settings is None or settings.db is None:
         raise UsageError("no catalogue named; give --db FILE, or set FEATDEX_DB")
-    return settings.db
+    return given_path(settings.db)
 
 
 def wait_seconds(context: typer.Context) -> float:
@@ -95,10 +96,11 @@ def wait_seconds(context: typer.Context) -> float:
 
 @contextmanager
 def catalogue_of(context: typer.Context) -> Iterator[Catalogue]:
-    """Open the catalogue of this call for reading."""
+    """Open the catalogue of this call for reading; Ctrl-C ends its queries."""
     from .catalogue import connect
+    from .interrupts import interruptible
 
-    with connect(db_path(context), wait_seconds(context)) as catalogue:
+    with connect(db_path(context), wait_seconds(context)) as catalogue, interruptible(catalogue.connection):
         yield catalogue
 
 
@@ -147,7 +149,7 @@ def print_json(value: Any) -> None:
     """Print one value as JSON on stdout."""
     import json
 
-    print(json.dumps(value, ensure_ascii=False, allow_nan=False, indent=2))
+    print(inert_json(json.dumps(value, ensure_ascii=False, allow_nan=False, indent=2)))
 
 
 @contextmanager

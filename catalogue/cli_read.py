@@ -1,4 +1,4 @@
-"""The verbs that ask and print tables: top, q, ls, sql, export, doctor."""
+"""The verbs that ask and print tables: top, q, ls, sql, export."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .cli_common import (
     replacing,
 )
 from .display import printable
-from .errors import CatalogueError, NotFoundError, UsageError
+from .errors import NotFoundError, UsageError
 from .formats import Answer, Format, read, write, write_parquet
 
 if TYPE_CHECKING:
@@ -47,7 +47,6 @@ def register(app: typer.Typer) -> None:
         epilog=example('featdex sql "SELECT sae, feature, kurtosis FROM features ORDER BY kurtosis DESC LIMIT 5"')
     )(sql)
     app.command(epilog=example("featdex export enriched_for set_name=girls_names n=100 -o girls_names.csv"))(export)
-    app.command(epilog=example("featdex doctor"))(doctor)
 
 
 def top(
@@ -103,15 +102,20 @@ def ls(
     form: FormatOption = None,
 ) -> None:
     """List the questions and views of the catalogue, or explain one."""
+    with catalogue_of(context) as catalogue:
+        list_questions(catalogue, name, form)
+
+
+def list_questions(catalogue: Catalogue, name: str | None, form: Format | None) -> None:
+    """Print the questions and views of a catalogue, or one of them in full."""
     from .catalogue import signature
 
-    with catalogue_of(context) as catalogue:
-        if name is not None:
-            question = catalogue.question(name)
-            text = [signature(question), "", *question.comment.splitlines()]
-            print("\n".join(map(printable, text)))
-            return
-        kinds = {"question": catalogue.questions(), "view": catalogue.views()}
+    if name is not None:
+        question = catalogue.question(name)
+        text = [signature(question), "", *question.comment.splitlines()]
+        print("\n".join(map(printable, text)))
+        return
+    kinds = {"question": catalogue.questions(), "view": catalogue.views()}
     rows = [
         (question.name, kind, question.title, ", ".join(map(str, question.parameters)))
         for kind, questions in kinds.items()
@@ -159,27 +163,14 @@ def export(
     narrate(f"wrote {output}")
 
 
-def doctor(context: typer.Context) -> None:
-    """Check that the catalogue is whole: no missing, double, unsorted or impossible rows."""
-    with catalogue_of(context) as catalogue:
-        from .doctor import examine
-
-        n_faults = 0
-        for finding in examine(catalogue.connection):
-            n_faults += not finding.ok
-            print(printable(f"{'ok   ' if finding.ok else 'FAULT'}  {finding.check}: {finding.detail}"), flush=True)
-    if n_faults:
-        raise CatalogueError(
-            f"{n_faults} of the checks failed; ingest the SAEs named again, into a fresh file if that does not help"
-        )
-
-
 def _format_of(output: Path) -> Format:
     ending = output.suffix.removeprefix(".").lower()
-    known = [form.value for form in Format if form is not Format.TABLE]
+    known = {"tex" if form is Format.LATEX else form.value: form for form in Format}
+    for form in (Format.TABLE, Format.SPREADSHEET):
+        del known[form.value]
     if ending not in known:
         raise UsageError(f"{output} does not end in {', '.join(known)}; say -f FORMAT")
-    return Format(ending)
+    return known[ending]
 
 
 def _ask(catalogue: Catalogue, name: str, texts: list[str]) -> duckdb.DuckDBPyRelation:

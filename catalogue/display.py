@@ -1,4 +1,4 @@
-"""Answers as text for people: aligned tables and Markdown, and single values in the same manner.
+"""Answers as text for people: aligned tables, Markdown and LaTeX, and single values in the same manner.
 
 Token text shows its spaces and has its control characters escaped, so that nothing in a vocabulary can steer a
 terminal; numbers have four digits.
@@ -17,6 +17,22 @@ TOKEN_COLUMNS = frozenset({"token", "str", "raw", "tokens", "top_tokens", "botto
 
 _NUMBERS = re.compile(r"(U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL\(.*\))")
 _NARROWEST = 12
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "`": r"\textasciigrave{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    # A quote may be a command of babel's.
+    '"': r"\char34{}",
+    # After the end of a row, these two would be taken for its options.
+    "[": "{[}",
+    "*": "{*}",
+    VISIBLE_SPACE: r"\textvisiblespace{}",
+} | {character: f"\\{character}" for character in "{}$&#%_"}
+_LIGATURES = re.compile(r"([-',])(?=\1)")
 
 Rows = Iterable[Sequence[Any]]
 
@@ -126,4 +142,38 @@ def markdown_lines(names: Sequence[str], types: Sequence[str], rows: Rows) -> It
 
 def _markdown(text: str) -> str:
     # An underscore inside a word is no emphasis: names of sets stay readable in the source.
-    return re.sub(r"[\\`*\[\]<>|~]|(?<!\w)_|_(?!\w)", lambda found: "\\" + found[0], text)
+    return re.sub(r"[\\`*\[\]<>|~&$]|(?<!\w)_|_(?!\w)", lambda found: "\\" + found[0], text)
+
+
+def latex_lines(names: Sequence[str], types: Sequence[str], rows: Rows) -> Iterator[str]:
+    """Yield a table of LaTeX for the package booktabs; the arguments are those of `aligned_lines`.
+
+    Text beyond Latin letters needs LuaLaTeX or XeLaTeX, and a font that has it.
+    """
+    are_numbers = _are_numbers(types)
+    yield f"\\begin{{tabular}}{{{''.join('r' if is_number else 'l' for is_number in are_numbers)}}}"
+    yield r"\toprule"
+    yield _latex_row(_latex(printable(name)) for name in names)
+    yield r"\midrule"
+    for row in _cells(names, rows):
+        cells = zip(row, are_numbers, strict=True)
+        yield _latex_row(_latex_number(cell) if is_number else _latex(cell) for cell, is_number in cells)
+    yield r"\bottomrule"
+    yield r"\end{tabular}"
+
+
+def _latex_row(cells: Iterable[str]) -> str:
+    return rf"{' & '.join(cells)} \\"
+
+
+def _latex(text: str) -> str:
+    return _LIGATURES.sub(r"\1{}", "".join(_LATEX.get(character, character) for character in text))
+
+
+def _latex_number(text: str) -> str:
+    """Return a number as mathematics where it has a minus sign or an exponent."""
+    found = re.fullmatch(r"(-?[0-9.]+)(?:e([+-]?[0-9]+))?", text)
+    if found is None:
+        return _latex(text)
+    power = rf"\times10^{{{int(found[2])}}}" if found[2] else ""
+    return f"${found[1]}{power}$" if power or text.startswith("-") else text

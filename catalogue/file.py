@@ -9,15 +9,17 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import duckdb
 
-from .errors import CatalogueError, FeatdexError, LockedError, NotFoundError, QueryError
+from .errors import CatalogueError, LockedError, NotFoundError, QueryError
+from .file_faults import REMEDY, is_damage, open_fault, raise_if_full
+from .older import bridge
 from .questions import install_queries
 from .schema import SCHEMA_VERSION, STORAGE_VERSION
 from .tables import TABLES
@@ -28,6 +30,7 @@ DEFAULT_WAIT_SECONDS = 10.0
 _BASE_CONFIG = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
 # DuckDB would keep what it writes in memory, up to most of the machine's; beside an ingest that has to stay small.
 _WRITER_CONFIG = _BASE_CONFIG | {"memory_limit": "256MB"}
+# Whoever made the file may have put anything into its views and macros: they reach nothing but the file.
 _READER_CONFIG = _BASE_CONFIG | {"enable_external_access": "false", "lock_configuration": "true"}
 
 
@@ -51,12 +54,14 @@ def translated() -> Iterator[None]:
     """Turn every `duckdb.Error` raised inside into a `FeatdexError` of one line.
 
     The questions themselves complain of names that the catalogue does not hold (`queries/helpers/`): these become
-    `NotFoundError`, everything else `QueryError`.
+    `NotFoundError`; what DuckDB can't read becomes `CatalogueError`, everything else `QueryError`.
     """
     try:
         yield
     except duckdb.Error as error:
         text = one_line(error)
+        if is_damage(error):
+            raise CatalogueError(f"the catalogue is damaged: {text}; {REMEDY}") from error
         if isinstance(error, duckdb.InvalidInputException) and re.match(r"no (token set|SAE|feature) ", text):
             raise NotFoundError(text) from error
         raise QueryError(text) from error
@@ -67,31 +72,15 @@ def translated() -> Iterator[None]:
         raise
 
 
-def _open_error(path: Path, error: duckdb.Error) -> FeatdexError:
-    text = str(error)
-    if "Could not set lock" in text or "Conflicting lock" in text:
-        holder = re.search(r"held in (\S+)(?: \(PID (\d+)\))?", text)
-        who = f"process {holder[2]} ({Path(holder[1]).name})" if holder and holder[2] else "another process"
-        return LockedError(f"{path} is held by {who}; close it there, or wait longer with --wait SECONDS")
-    if "not a valid DuckDB database" in text:
-        return CatalogueError(f"{path} is not a DuckDB file; name a catalogue made by 'featdex ingest'")
-    if "different configuration" in text:
-        return CatalogueError(f"this process has {path} open already; close that catalogue first")
-    if "version number" in text:
-        return CatalogueError(f"{path} was written by another DuckDB storage version; upgrade duckdb to read it")
-    return CatalogueError(f"cannot open {path}: {one_line(error)}")
-
-
 def _connect(
-    path: Path, *, read_only: bool, wait: float, narrate: Callable[[str], None] | None
+    path: Path, config: Mapping[str, str], *, read_only: bool, wait: float, narrate: Callable[[str], None] | None
 ) -> duckdb.DuckDBPyConnection:
-    config = _READER_CONFIG if read_only else _WRITER_CONFIG
     deadline = time.monotonic() + wait
     while True:
         try:
             return duckdb.connect(str(path), read_only=read_only, config=dict(config))
         except duckdb.Error as error:
-            fault = _open_error(path, error)
+            fault = open_fault(path, error, one_line(error), read_only=read_only)
             if not isinstance(fault, LockedError) or time.monotonic() >= deadline:
                 raise fault from error
             if narrate:
@@ -100,22 +89,25 @@ def _connect(
             time.sleep(0.1)
 
 
-def _check(path: Path, connection: duckdb.DuckDBPyConnection, *, writes: bool = False) -> None:
+def schema_version(path: Path, connection: duckdb.DuckDBPyConnection) -> int:
+    """Return the schema version of an open catalogue.
+
+    Raises:
+        CatalogueError: It is no catalogue, damaged, or newer than this featdex.
+    """
     try:
         rows = dict(connection.execute("SELECT key, value FROM meta").fetchall())
         found = int(rows["schema_version"])
     except (duckdb.Error, KeyError, ValueError) as error:
+        if is_damage(error):
+            raise CatalogueError(f"{path} is damaged: {one_line(error)}; {REMEDY}") from error
         raise CatalogueError(f"{path} is a DuckDB file but no featdex catalogue; name another file") from error
     if found > SCHEMA_VERSION:
         made_by = rows.get("created_by", "a newer featdex")
         raise CatalogueError(
             f"{path} has schema {found} (made by {made_by}), this featdex reads {SCHEMA_VERSION}; upgrade featdex"
         )
-    if writes and found < SCHEMA_VERSION:
-        raise CatalogueError(
-            f"{path} has schema {found}, this featdex writes {SCHEMA_VERSION};"
-            " it can still be read, but ingest into a new file"
-        )
+    return found
 
 
 def _existing(path: Path) -> Path:
@@ -123,24 +115,47 @@ def _existing(path: Path) -> Path:
         raise CatalogueError(f"no catalogue at {path}; make one with 'featdex ingest' or name it with --db FILE")
     if path.is_dir():
         raise CatalogueError(f"{path} is a folder, not a catalogue; name a .duckdb file with --db FILE")
+    if not path.stat().st_size:
+        raise CatalogueError(f"{path} is empty, not a catalogue; delete it, or name another file with --db FILE")
     return path
 
 
-def open_reader(path: str | os.PathLike[str], *, wait: float = DEFAULT_WAIT_SECONDS) -> duckdb.DuckDBPyConnection:
+def connect_reader(
+    path: Path, *, wait: float, narrate: Callable[[str], None] | None = None, memory: str | None = None
+) -> duckdb.DuckDBPyConnection:
+    """Open a DuckDB file as `open_reader` does, whatever it holds."""
+    config = _READER_CONFIG | ({"memory_limit": memory} if memory else {})
+    return _connect(_existing(path), config, read_only=True, wait=wait, narrate=narrate)
+
+
+def connect_writer(
+    path: Path, *, wait: float, narrate: Callable[[str], None] | None = None
+) -> duckdb.DuckDBPyConnection:
+    """Open a DuckDB file as `writing` does, whatever it holds, and without a transaction."""
+    return _connect(_existing(path), _WRITER_CONFIG, read_only=False, wait=wait, narrate=narrate)
+
+
+def open_reader(
+    path: str | os.PathLike[str], *, wait: float = DEFAULT_WAIT_SECONDS, memory: str | None = None
+) -> duckdb.DuckDBPyConnection:
     """Open a catalogue read-only, without file-system or network access, its configuration locked.
+
+    A catalogue of an older schema is read as far as it goes: what it has not is empty.
 
     Args:
         path: The catalogue.
         wait: Seconds to wait for a writer to let go.
+        memory: What DuckDB may take, such as "1GB"; by default most of the machine's.
 
     Raises:
         CatalogueError: The file is missing, damaged, foreign or newer than this featdex.
         LockedError: A writer still holds it after `wait` seconds.
     """
-    file = _existing(Path(path))
-    connection = _connect(file, read_only=True, wait=wait, narrate=None)
+    file = Path(path)
+    connection = connect_reader(file, wait=wait, memory=memory)
     try:
-        _check(file, connection)
+        if schema_version(file, connection) < SCHEMA_VERSION:
+            bridge(connection)
     except BaseException:
         connection.close()
         raise
@@ -162,26 +177,43 @@ def writing(
         narrate: Told once, in one line, when it has to wait.
 
     Raises:
-        CatalogueError, LockedError: As `open_reader`.
+        CatalogueError: As `open_reader`; or the schema is older, the file or its folder can't be written, or the disk
+            is full.
+        LockedError: As `open_reader`.
     """
     file = _existing(Path(path))
-    connection = _connect(file, read_only=False, wait=wait, narrate=narrate)
+    folder = file.absolute().parent
+    if not os.access(folder, os.W_OK):
+        raise CatalogueError(
+            f"{file} can't be written: the folder {folder}, which takes the log of a write, is read-only"
+        )
+    connection = connect_writer(file, wait=wait, narrate=narrate)
     try:
-        _check(file, connection, writes=True)
+        found = schema_version(file, connection)
+        if found < SCHEMA_VERSION:
+            raise CatalogueError(
+                f"{file} has schema {found}, this featdex writes {SCHEMA_VERSION}; 'featdex migrate' brings it up to"
+                " date and keeps a copy"
+            )
         connection.execute("BEGIN")
         try:
             yield connection
             with translated():
                 connection.execute("COMMIT")
-        except BaseException:
-            connection.execute("ROLLBACK")
+        except BaseException as error:
+            # A commit that failed has left no transaction.
+            with suppress(duckdb.Error):
+                connection.execute("ROLLBACK")
+            raise_if_full(file, error)
             raise
     finally:
         connection.close()
 
 
 def create(path: str | os.PathLike[str]) -> None:
-    """Make an empty catalogue at `path` unless a file is there: built beside it, then moved into place.
+    """Make an empty catalogue at `path` unless a file is there: built beside it, then given its name.
+
+    Of two processes that do so at once, both go on with the catalogue of one.
 
     Raises:
         CatalogueError: The folder is missing or can't be written.
@@ -196,15 +228,32 @@ def create(path: str | os.PathLike[str]) -> None:
         )
         try:
             install_schema(connection)
+            connection.execute("CHECKPOINT")
+            # While the connection has the file locked: nobody opens it before all is done.
+            _publish(scratch, file)
         finally:
             connection.close()
-        # A stale write-ahead log beside a fresh file would make every open fail.
-        file.with_name(file.name + ".wal").unlink(missing_ok=True)
-        scratch.replace(file)
     except (duckdb.Error, OSError) as error:
         raise CatalogueError(f"cannot create {file}: {one_line(error)}") from error
     finally:
         scratch.unlink(missing_ok=True)
+        scratch.with_name(f"{scratch.name}.wal").unlink(missing_ok=True)
+
+
+def _publish(scratch: Path, file: Path) -> None:
+    """Give a new catalogue its name, unless another has taken it meanwhile."""
+    try:
+        # Unlike a rename, a second name never takes the place of a file.
+        os.link(scratch, file)
+    except FileExistsError:
+        return
+    except OSError:
+        # Not every file system has links.
+        if file.exists():
+            return
+        scratch.replace(file)
+    # The log of a file that was here before would be taken for this one's.
+    file.with_name(f"{file.name}.wal").unlink(missing_ok=True)
 
 
 def require_writable_folder(path: str | os.PathLike[str]) -> None:

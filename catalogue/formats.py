@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import unicodedata
 from collections.abc import Iterable, Iterator
 from datetime import date, time
 from decimal import Decimal
@@ -15,15 +16,23 @@ from enum import StrEnum
 from itertools import chain
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-from .display import aligned_lines, markdown_lines
+from .display import aligned_lines, latex_lines, markdown_lines, printable
 from .errors import FeatdexError
 
 if TYPE_CHECKING:
     import duckdb
 
 
+BYTE_ORDER_MARK = "\ufeff"
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+
+
 class Format(StrEnum):
-    """Output formats of the command line."""
+    """Output formats of the command line.
+
+    csv and tsv are exact, for programs. A spreadsheet computes the text of a cell that begins like a formula, so for
+    these there is `spreadsheet`: csv in which such text has an apostrophe before it.
+    """
 
     TABLE = "table"
     CSV = "csv"
@@ -31,6 +40,8 @@ class Format(StrEnum):
     JSON = "json"
     JSONL = "jsonl"
     MD = "md"
+    LATEX = "latex"
+    SPREADSHEET = "spreadsheet"
     PARQUET = "parquet"
 
 
@@ -90,17 +101,20 @@ def write(answer: Answer, form: Format, stream: BinaryIO, *, width: int | None =
         answer: What to write; its rows are used up.
         form: Any format but parquet, for which see `write_parquet`.
         stream: Where to.
-        width: For `Format.TABLE`: columns of a terminal; longer lines lose the ends of lists, links and text.
+        width: Columns of the terminal that shows it, None where none does: longer lines of `Format.TABLE` lose the ends
+            of lists, links and text, and control characters of csv and tsv are spelled out, for they could steer it.
     """
     match form:
         case Format.TABLE:
             lines = aligned_lines(answer.names, answer.types, answer.rows, width)
         case Format.MD:
             lines = markdown_lines(answer.names, answer.types, answer.rows)
-        case Format.CSV:
-            lines = _delimited_lines(answer, ",")
-        case Format.TSV:
-            lines = _delimited_lines(answer, "\t")
+        case Format.LATEX:
+            lines = latex_lines(answer.names, answer.types, answer.rows)
+        case Format.CSV | Format.TSV | Format.SPREADSHEET:
+            lines = _delimited_lines(answer, form)
+            if width is not None:
+                lines = map(printable, lines)
         case Format.JSONL:
             lines = _json_lines(answer)
         case Format.JSON:
@@ -140,14 +154,24 @@ class _LastLine:
         self.text = text
 
 
-def _delimited_lines(answer: Answer, delimiter: str) -> Iterator[str]:
+def _delimited_lines(answer: Answer, form: Format) -> Iterator[str]:
     """Yield RFC 4180 records: quotes where needed, NULL as an empty field, lists as JSON."""
     last = _LastLine()
     # The writer quotes the characters of its own line end; records are then ended by a plain newline.
-    writer = csv.writer(last, delimiter=delimiter, lineterminator="\r\n")
+    writer = csv.writer(last, delimiter="\t" if form is Format.TSV else ",", lineterminator="\r\n")
+    for_spreadsheet = form is Format.SPREADSHEET
+    # Excel takes a file for UTF-8 only by this mark.
+    mark = BYTE_ORDER_MARK if for_spreadsheet else ""
     for row in chain([answer.names], answer.rows):
-        writer.writerow(map(_field, row))
-        yield last.text.removesuffix("\r\n")
+        writer.writerow(_as_text(_field(value)) if for_spreadsheet else _field(value) for value in row)
+        yield mark + last.text.removesuffix("\r\n")
+        mark = ""
+
+
+def _as_text(field: Any) -> Any:
+    """Return a field that no spreadsheet takes for a formula, whatever spaces it skips."""
+    is_formula = isinstance(field, str) and (field.lstrip(" \xa0").startswith(_FORMULA))
+    return f"'{field}" if is_formula else field
 
 
 def _field(value: Any) -> Any:
@@ -184,7 +208,19 @@ def _exact(value: Any) -> Any:
 def _json_lines(answer: Answer) -> Iterator[str]:
     for row in answer.rows:
         record = dict(zip(answer.names, map(_exact, row), strict=True))
-        yield json.dumps(record, ensure_ascii=False, allow_nan=False)
+        yield inert_json(json.dumps(record, ensure_ascii=False, allow_nan=False))
+
+
+def inert_json(text: str) -> str:
+    r"""Return JSON with the characters that could steer a terminal as `\u` escapes: the same values when read."""
+    return text if text.isprintable() else "".join(map(_inert_character, text))
+
+
+def _inert_character(character: str) -> str:
+    # A newline in JSON is never part of a value.
+    if character == "\n" or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Zl", "Zp"):
+        return character
+    return json.dumps(character)[1:-1]
 
 
 def _json_array(answer: Answer) -> Iterator[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 STORAGE_VERSION = "v1.2.0"
 """Every DuckDB shell from 1.2 on reads this storage format; DuckDB 2's own default none of the 1.x reads."""
 

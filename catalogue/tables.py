@@ -86,7 +86,7 @@ SAE = Table(
         ("d_sae", "INTEGER", "Number of features."),
         ("l0", "FLOAT", "Mean number of active features per token, where the release tells."),
         ("neuronpedia_id", "VARCHAR", "Id at neuronpedia.org (model/set), or NULL."),
-        ("weights_sha256", "VARCHAR", "Hash of the decoder as used: float32, d_sae x d_model, row-major."),
+        ("weights_sha256", "VARCHAR", "Hash of the decoder as stored (float32, row-major), its map and its names."),
     ),
     "PRIMARY KEY (sae_id), UNIQUE (slug)",
 )
@@ -156,6 +156,7 @@ FEATURE = Table(
         ("b_enc", "FLOAT", "Encoder bias; NULL where there is none."),
         ("log10_density", "FLOAT", "log10 of the share of tokens on which the feature fires; NULL if unknown."),
         ("dead", "BOOLEAN", "log10_density below -9; NULL if unknown."),
+        ("label", "VARCHAR", "Name that its source gives it, as a file of directions does; NULL where there is none."),
     ),
     order=("sae_id", "feature"),
 )

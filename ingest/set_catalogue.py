@@ -15,6 +15,7 @@ import numpy as np
 
 from ..catalogue.errors import NotFoundError, TokenSetError, UsageError, nearest
 from ..catalogue.file import DEFAULT_WAIT_SECONDS, open_reader, translated, writing
+from ..catalogue.ledger import forget_removed_sets
 from ..catalogue.stored import (
     StoredTokens,
     correlation_of,
@@ -205,6 +206,7 @@ def remove_sets(
                 ((sae_id,),) = connection.execute("SELECT sae_id FROM sae WHERE slug = ?", [slug]).fetchall()
                 parts = enrichment_parts(kept.columns)
                 replace_enrichment(connection, sae_id, set_ids, parts, kept.null, correlation)
+                forget_removed_sets(connection, sae_id)
             marks = ", ".join("?" for _ in names)
             gone = connection.execute(f"SELECT set_id FROM token_set WHERE name IN ({marks})", list(names)).fetchall()
             for (set_id,) in gone:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import shutil
 import sys
@@ -45,6 +46,14 @@ def members_sha256(token_ids: list[int]) -> str:
     return hashlib.sha256(f"{values.dtype.str}{values.shape}".encode() + values.tobytes()).hexdigest()
 
 
+def tokenizer_sha256() -> str:
+    """Hash of all raw tokens, a NUL between two."""
+    digest = hashlib.sha256()
+    for index, row in enumerate(token_rows()):
+        digest.update((b"\0" if index else b"") + row["raw"].encode())
+    return digest.hexdigest()
+
+
 def arrow(table: Any, rows: list[dict[str, Any]]) -> pa.Table:
     """Rows as an Arrow table with the types of a catalogue table, ids left out."""
     fields = [(c.name, ARROW_TYPES[c.sql_type]) for c in table.columns if c.name not in IDS]
@@ -77,7 +86,7 @@ def feature_rows(weights: np.ndarray[Any, Any], density: bool) -> list[dict[str,
             | dict(zip(("q01", "q05", "q25", "q50", "q75", "q95", "q99"), quantiles, strict=True))
             | {"cos_mean": 0.0, "cos_std": 0.1, "cos_skewness": skewness, "cos_kurtosis": kurtosis}
             | {"histogram": np.histogram(row, bins=50)[0].tolist(), "dec_norm": 1.0, "enc_dec_cos": 0.5, "b_enc": -0.25}
-            | {"log10_density": -1.0 - feature / 4 if density else None, "dead": False if density else None}
+            | {"log10_density": -1.0 - feature % 30 / 4 if density else None, "dead": False if density else None}
         )
     return rows
 
@@ -91,19 +100,28 @@ def feature_token_rows(weights: np.ndarray[Any, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def enrichment_rows(n_features: int, n_sets: int, random: np.random.Generator) -> list[dict[str, Any]]:
+def enrichment_rows(n_features: int, sizes: list[int], random: np.random.Generator) -> list[dict[str, Any]]:
     rows = []
-    for _set in range(n_sets):
+    for n in sizes:
         for feature in range(n_features):
             z = float(random.normal() * 4)
             es = math.tanh(z / 4)
+            hits = {"top_hits": min(n, max(0, int(z))), "bottom_hits": min(n, max(0, int(-z)))}
             rows.append(
-                {"feature": feature, "es": es, "es_opposed": 0.01, "peak_rank": 5, "lead_n": 2, "mean_diff": z / 10}
-                | {"auroc": (1 + es) / 2, "top_hits": max(0, int(z)), "bottom_hits": max(0, int(-z)), "nes": es * 2}
-                | {"log10_p": -z * z / 4, "log10_q": -z * z / 5, "log10_q_all": -z * z / 6, "log10_p_top": -1.0}
-                | {"z": z, "z_adj": z / 2, "log10_p_adj": -z * z / 9, "log10_p_ks": -z * z, "log10_p_es": -0.5}
+                {"feature": feature, "es": es, "es_opposed": min(0.01, abs(es)), "peak_rank": 5, "lead_n": 2}
+                | {"auroc": (1 + es) / 2, "mean_diff": z / 10, "nes": es * 2, "log10_p_top": -1.0, **hits}
+                | {"z": z, "log10_p": float(np.float32(-z * z / 4)), "z_adj": z / 2, "log10_p_adj": -z * z / 9}
+                | {"log10_p_ks": -z * z, "log10_p_es": -0.5}
             )
     return rows
+
+
+def add_q(rows: list[dict[str, Any]], column: str) -> None:
+    """Add the Benjamini-Hochberg q of one family of tests: the smallest p M / rank of all that are as large or more."""
+    smallest = 0.0
+    for rank, row in reversed(list(enumerate(sorted(rows, key=lambda row: row["log10_p"]), start=1))):
+        smallest = min(smallest, row["log10_p"] + math.log10(len(rows) / rank))
+        row[column] = smallest
 
 
 def set_rows(members: dict[str, list[int]]) -> list[dict[str, Any]]:
@@ -147,12 +165,16 @@ def make_rows(
     weights = random.normal(size=(n_features, N_TOKENS)).astype(np.float32)
     weights[planted, 0] = 12.0
     members = MEMBERS if members is None else members
-    enrichment = enrichment_rows(n_features, len(members), random)
-    enrichment[planted] |= {"z": 15.0, "log10_p": -400.0, "log10_q": -390.0, "es": 0.9, "auroc": 0.95}
+    enrichment = enrichment_rows(n_features, [len(ids) for ids in members.values()], random)
+    enrichment[planted] |= {"z": 15.0, "log10_p": -400.0, "es": 0.9, "auroc": 0.95}
+    for first in range(0, len(enrichment), n_features):
+        add_q(enrichment[first : first + n_features], "log10_q")
+    add_q(enrichment, "log10_q_all")
+    hashes = {"tokenizer_sha256": tokenizer_sha256(), "unembed_sha256": model}
+    params = {**hashes, "weights_sha256": f"{seed}", "sets": {n: members_sha256(ids) for n, ids in members.items()}}
     index_of_member = [(index, token_id) for index, ids in enumerate(members.values()) for token_id in ids]
     return SaeRows(
-        model={"name": model, "n_layers": 30, "d_model": 8, "d_vocab": N_TOKENS}
-        | {"tokenizer_sha256": "t", "unembed_sha256": model},
+        model={"name": model, "n_layers": 30, "d_model": 8, "d_vocab": N_TOKENS, **hashes},
         tokens=arrow(TOKEN, token_rows()),
         sae={"kind": "sae", "release": f"{model}-release", "sae_name": slug, "slug": slug, "d_sae": n_features}
         | {"layer": int(slug.split("/")[1].split("-")[0]), "hook_name": "blocks.8.hook_resid_pre", "site": "resid_pre"}
@@ -177,7 +199,8 @@ def make_rows(
         enrichment=[arrow(ENRICHMENT, enrichment[k * n_features : (k + 1) * n_features]) for k in range(len(members))],
         set_null=arrow(SET_NULL, [{"sigma_kind": "decoder", "vif": 2.0, "R": 10, "seed": 1}] * len(members)),
         correlation=correlation_rows(len(members), random),
-        run={"stage": "features", "params": "{}", "params_sha256": "p", "versions": "{}", "device": "cpu"}
+        run={"stage": "features", "versions": "{}", "device": "cpu", "params": json.dumps(params)}
+        | {"params_sha256": hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()}
         | {"n_rows": 1, "seconds": 0.1, "finished_at": "2026-01-01 00:00:00"},
     )
 

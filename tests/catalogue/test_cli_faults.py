@@ -16,7 +16,7 @@ import duckdb
 import pytest
 import typer
 from featdex.catalogue.cli_common import db_path, wait_seconds
-from featdex.catalogue.errors import ExitCode
+from featdex.catalogue.errors import CatalogueError, ExitCode
 
 FEATDEX = [sys.executable, "-c", "from featdex.catalogue.cli import main; main()"]
 
@@ -45,13 +45,13 @@ Featdex = Callable[..., tuple[int, str, str]]
         ("q coverage --fromat csv", 2, "no option --fromat"),
         ("top", 2, "Missing argument 'SET' (see 'featdex top --help')"),
         ("top digits --min-kurtosis x", 2, "Invalid value for '--min-kurtosis'"),
-        ("top digits -f latex", 2, "Invalid value for '--format'"),
+        ("top digits -f html", 2, "Invalid value for '--format'"),
         ("top digits -n 0", 2, "Invalid value for '-n'"),
         ("sets", 2, "Missing command (see 'featdex sets --help')"),
         ("export coverage", 2, "Missing option '--output'"),
         ("export -o x.csv", 2, "export takes a question or --sql TEXT"),
         ("export coverage --sql 'SELECT 1' -o x.csv", 2, "export takes a question or --sql TEXT"),
-        ("export coverage -o x.latex", 2, "x.latex does not end in csv, tsv, json, jsonl, md, parquet"),
+        ("export coverage -o x.latex", 2, "x.latex does not end in csv, tsv, json, jsonl, md, tex, parquet"),
         ("export coverage -o .", 2, ". does not end in csv"),
         ("export coverage -f csv -o .", 2, ". is a folder"),
         ("ls -f parquet", 2, "only answers to questions and SQL can be parquet"),
@@ -76,6 +76,39 @@ def test_no_catalogue_named_is_a_usage_error(featdex: Featdex, monkeypatch: pyte
 
 def test_a_fault_can_not_steer_the_terminal(featdex: Featdex) -> None:
     assert "\x1b" not in featdex("top", "\x1b[31mgirls")[2]
+
+
+def test_doctor_names_what_it_would_rebuild(featdex: Featdex, scratch: Path) -> None:
+    origin = {"source": "my saes/it's", "model": "tiny.gguf", "model_name": None, "layer": 3, "sae": "a b", "slug": "x"}
+    with duckdb.connect(str(scratch)) as connection:
+        connection.execute("DELETE FROM feature WHERE feature = 5")
+        ((params,),) = connection.execute("SELECT params FROM run WHERE sae_id = 1").fetchall()
+        told = json.dumps({**json.loads(params), "origin": origin})
+        connection.execute("UPDATE run SET params = ? WHERE sae_id = 1", [told])
+    code, out, err = featdex("--db", str(scratch), "doctor")
+    faults = [line.split(":")[0] for line in out.splitlines() if line.startswith("FAULT")]
+    assert (code, faults) == (ExitCode.FAULT, ["FAULT  features", "FAULT  holes"])
+    assert err == (
+        "featdex: 2 of the checks failed; would rebuild tiny/29-mlp, tiny/8-res-jb:"
+        " 'featdex ingest … --force' as above\n"
+    )
+    commands = [shlex.split(line) for line in out.splitlines() if line.startswith("rebuild")]
+    start = ["rebuild", "featdex", "--db", str(scratch), "ingest"]
+    assert commands == [
+        [*start, "SOURCE", "--model", "MODEL", "--slug", "tiny/29-mlp", "--force"],
+        [
+            *start,
+            *shlex.split("'my saes/it'\\''s' --model tiny.gguf --layers 3 --sae 'a b' --slug tiny/8-res-jb --force"),
+        ],
+    ]
+
+
+def test_doctor_says_where_no_sae_would_help(featdex: Featdex, scratch: Path) -> None:
+    with duckdb.connect(str(scratch)) as connection:
+        connection.execute("UPDATE token SET raw = 'x' WHERE token_id = 1")
+    code, out, err = featdex("--db", str(scratch), "doctor")
+    assert (code, "rebuild" in out) == (ExitCode.FAULT, False)
+    assert err.endswith("take another copy of the file, or ingest into a new one\n")
 
 
 def test_nothing_found_is_still_valid_for_programs(featdex: Featdex) -> None:
@@ -137,6 +170,25 @@ def test_a_package_that_fails_to_load_breaks_only_its_own_verbs(
     assert err == f"featdex: no command 'saes'; {hint}\n"
 
 
+def test_a_spot_check_needs_what_has_the_weights(featdex: Featdex, entry_points: list[FakeEntry]) -> None:
+    code, out, err = featdex("doctor", "--spot-check", "3")
+    assert (code, err) == (2, "featdex: --spot-check computes features again; pip install 'featdex[ingest]'\n")
+    assert "FAULT" not in out
+
+
+def test_a_spot_check_follows_the_other_checks(featdex: Featdex, entry_points: list[FakeEntry]) -> None:
+    def register(app: typer.Typer) -> None:
+        @app.command("spot-check")
+        def spot(context: typer.Context, n: int) -> None:
+            """Find a difference."""
+            print(f"looked at {n} in {db_path(context).name}")
+            raise CatalogueError("one differs")
+
+    entry_points.append(FakeEntry(register))
+    code, out, err = featdex("doctor", "--spot-check", "3")
+    assert (code, out.splitlines()[-1], err) == (1, "looked at 3 in small.duckdb", "featdex: one differs\n")
+
+
 def test_an_unknown_verb_is_a_usage_error(featdex: Featdex, entry_points: list[FakeEntry]) -> None:
     code, _, err = featdex("topp")
     assert (code, err.startswith("featdex: No such command 'topp'")) == (2, True)
@@ -146,7 +198,7 @@ def test_an_interrupt_ends_with_130(featdex: Featdex, monkeypatch: pytest.Monkey
     def interrupt(_context: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("featdex.catalogue.cli_read.catalogue_of", interrupt)
+    monkeypatch.setattr("featdex.catalogue.cli_care.db_path", interrupt)
     assert featdex("doctor")[0] == 130
 
 

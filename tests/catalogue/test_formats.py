@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 import unicodedata
 from collections.abc import Iterable
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 from featdex.catalogue.catalogue import Catalogue
 from featdex.catalogue.display import printable, visible_token
 from featdex.catalogue.errors import FeatdexError, QueryError
-from featdex.catalogue.formats import Answer, Format, read, write, write_parquet
+from featdex.catalogue.formats import Answer, Format, inert_json, read, write, write_parquet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
@@ -66,13 +67,13 @@ def test_json_comes_back(form: Format, rows: list[tuple[str, Any, list[Any]]]) -
 
 @unhurried
 @given(st.lists(st.tuples(texts, texts, st.lists(texts, max_size=3)), min_size=1, max_size=5))
-@pytest.mark.parametrize("form", [Format.TABLE, Format.MD])
+@pytest.mark.parametrize("form", [Format.TABLE, Format.MD, Format.LATEX])
 def test_people_get_one_line_a_row_and_nothing_that_steers(
     form: Format, rows: list[tuple[str, str, list[str]]]
 ) -> None:
     text = text_of(answer(["token", "name", "top_tokens"], ["VARCHAR", "VARCHAR", "VARCHAR[]"], rows), form)
     lines = text.split("\n")
-    assert len(lines) == len(rows) + 3
+    assert len(lines) == len(rows) + (7 if form is Format.LATEX else 3)
     assert not [character for line in lines for character in line if unicodedata.category(character)[0] == "C"]
     # Nothing in a cell is taken for the end of the cell.
     if form is Format.MD:
@@ -152,6 +153,9 @@ def test_columns_of_the_same_name_are_numbered() -> None:
 
 def test_spaces_of_tokens_are_visible_to_people_only() -> None:
     query = "SELECT ' Mary' AS token, [' a b', ''] AS top_tokens, 'two words' AS title"
+    assert text_of(sql(query), Format.LATEX).splitlines()[4] == (
+        r"\textvisiblespace{}Mary & \textvisiblespace{}a\textvisiblespace{}b '{}' & two words \\"
+    )
     for form in (Format.TABLE, Format.MD):
         last = text_of(sql(query), form).splitlines()[-1]
         assert "␣Mary" in last
@@ -185,8 +189,91 @@ def test_a_narrow_terminal_cuts_text_but_never_numbers() -> None:
 
 
 def test_markdown_is_escaped() -> None:
-    text = text_of(sql("SELECT '<|end|> *a* `b` _c_ d_e [f]' AS name"), Format.MD)
-    assert text.splitlines()[2] == r"| \<\|end\|\> \*a\* \`b\` \_c\_ d_e \[f\] |"
+    text = text_of(sql("SELECT '<|end|> *a* `b` _c_ d_e [f] &lt; $x$' AS name"), Format.MD)
+    assert text.splitlines()[2] == r"| \<\|end\|\> \*a\* \`b\` \_c\_ d_e \[f\] \&lt; \$x\$ |"
+
+
+LATEX_NAMES = {
+    "textbackslash": "\\", "textasciicircum": "^", "textasciitilde": "~", "textasciigrave": "`", "textless": "<",
+    "textgreater": ">", "textbar": "|", "textvisiblespace": "␣", "char34": '"',
+}  # fmt: skip
+
+
+def latex_text(source: str) -> str:
+    """What LaTeX shows for a cell, by its own rules: a small reader that knows no more than the escapes it allows."""
+    shown = ""
+    while source:
+        if found := re.match(r"\\([a-z]+[0-9]*)\{\}", source):
+            shown += LATEX_NAMES[found[1]]
+        elif found := re.match(r"\\([{}$&#%_])", source):
+            shown += found[1]
+        elif found := re.match(r"\{([\[*])\}|\{\}", source):
+            shown += found[1] or ""
+        else:
+            found = re.match(r"[^\\{}$&#%_^~`<>|\"*\[␣\n]", source)
+            assert found, source
+            # Two of these in a row would become one sign.
+            assert not (source[0] in "-'," and source[:2] == 2 * source[0]), source
+            shown += found[0]
+        source = source[found.end() :]
+    return shown
+
+
+@unhurried
+@given(st.text("\\{}$&#%_^~`<>|\"'*[]-,␣ aé=@!?\n\x1b", max_size=9), texts)
+def test_latex_shows_the_text_whatever_it_is(awkward: str, text: str) -> None:
+    lines = text_of(answer(["a_b", "token"], ["VARCHAR", "VARCHAR"], [(awkward + text, awkward)]), Format.LATEX)
+    head, rule, names, middle, row, bottom, end, last = lines.split("\n")
+    assert (head, rule, middle, bottom) == (r"\begin{tabular}{ll}", r"\toprule", r"\midrule", r"\bottomrule")
+    assert (names, end, last) == (r"a\_b & token \\", r"\end{tabular}", "")
+    first, second = re.split(r"(?<!\\) & ", row.removesuffix(r" \\"))
+    assert (latex_text(first), latex_text(second)) == (printable(awkward + text), visible_token(awkward))
+
+
+def test_latex_sets_numbers_as_mathematics() -> None:
+    query = "SELECT -3.5::FLOAT AS z, 4.021e-14::FLOAT AS q, -1e30::FLOAT AS m, 7 AS n, 'nan'::FLOAT AS x, '-7' AS t"
+    lines = text_of(sql(query), Format.LATEX).splitlines()
+    assert lines[0] == r"\begin{tabular}{rrrrrl}"
+    assert lines[4] == r"$-3.5$ & $4.021\times10^{-14}$ & $-1\times10^{30}$ & 7 & nan & -7 \\"
+
+
+FORMULAS = ["=cmd|' /C calc'!A0", "+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", "\xa0=1", "＝1"]
+
+
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_a_spreadsheet_gets_no_formula(formula: str) -> None:
+    rows = [(formula, -1.5, [formula]), ("plain", 2.0, [])]
+    names, types = [formula, "z", "tokens"], ["VARCHAR", "DOUBLE", "VARCHAR[]"]
+    text = text_of(answer(names, types, rows), Format.SPREADSHEET)
+    assert text[0] == "\ufeff"
+    records = list(csv.reader(io.StringIO(text[1:], newline="")))
+    assert records == [
+        [f"'{formula}", "z", "tokens"],
+        [f"'{formula}", "-1.5", json.dumps([formula], ensure_ascii=False)],
+        ["plain", "2.0", "[]"],
+    ]
+    # For programs csv is exact.
+    exact = list(csv.reader(io.StringIO(text_of(answer(names, types, rows), Format.CSV), newline="")))
+    assert (exact[0][0], exact[1][0]) == (formula, formula)
+
+
+@unhurried
+@given(st.lists(st.tuples(texts, st.text("\x1b\x9b\u202e\x7f\u2028\n\t a", max_size=5)), min_size=1, max_size=4))
+def test_nothing_steers_a_terminal_in_any_format(rows: list[tuple[str, str]]) -> None:
+    for form in Format:
+        if form is not Format.PARQUET:
+            text = text_of(answer(["token", "name"], ["VARCHAR", "VARCHAR"], rows), form, width=80)
+            steering = [c for c in text.replace("\n", "") if unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp")]
+            # Between the columns of tsv stands a tab, which is spelled out too.
+            assert steering == [], form
+
+
+@unhurried
+@given(st.text())
+def test_inert_json_is_the_same_value(text: str) -> None:
+    made = inert_json(json.dumps({"x": text}, ensure_ascii=False, indent=1))
+    assert json.loads(made) == {"x": text}
+    assert all(unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp") for c in made.replace("\n", ""))
 
 
 def test_an_empty_answer_is_valid() -> None:
