@@ -41,6 +41,8 @@ def feature_table(columns: Columns, first: int = 0, dictionary: FeatureDictionar
         table |= {name: arrow_column(values[rows]) for name, values in known.items() if values is not None}
         if density is not None:
             table["dead"] = pa.array(density[rows] < DEAD_BELOW_LOG10_DENSITY, mask=np.isnan(density[rows]))
+        if dictionary.names is not None:
+            table["label"] = pa.array([storable(name) or None for name in dictionary.names[rows]], pa.string())
     return pa.table(table)
 
 

@@ -1,13 +1,12 @@
-"""The commands that compute: `ingest`, `saes` and `demo`, added to the command line through `featdex.commands`.
+"""The commands that compute: `ingest`, `saes`, `demo` and those of other modules, added through `featdex.commands`.
 
 Importing this module loads no torch: `featdex --help` lists these commands too.
 """
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -22,15 +21,15 @@ from ..catalogue.cli_common import (
 )
 from ..catalogue.errors import NotFoundError, UsageError, nearest
 from ..catalogue.formats import Answer
+from .choices import choose_sets as choose_sets
+from .choices import make_options
 from .set_commands import register as register_sets
+from .spot_commands import register as register_spot_check
 
 if TYPE_CHECKING:
     from .device import Options
     from .inputs import LanguageModel, TokenSet
     from .pipeline import Job, Outcome
-
-SET_FILES = (".toml", ".gmt", ".txt")
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 
 
 def register(app: typer.Typer) -> None:
@@ -40,6 +39,7 @@ def register(app: typer.Typer) -> None:
     )(ingest_command)
     app.command("saes", epilog=example("featdex saes 'gpt2*'"))(saes_command)
     register_sets(app)
+    register_spot_check(app)
     app.command("demo", epilog=example("featdex --db demo.duckdb demo"))(demo_command)
 
 
@@ -60,7 +60,8 @@ def ingest_command(
         str | None,
         typer.Argument(
             metavar="[SOURCE]",
-            help="A release of sae_lens, the folder of an SAE, or mlp_neurons; all of the catalogue by default.",
+            help="A release of sae_lens or a GLOB of several, a hub repository, the folder of an SAE or of several,"
+            " a .safetensors or .npy file of directions, or mlp_neurons; all of the catalogue by default.",
         ),
     ] = None,
     model: Annotated[
@@ -91,113 +92,42 @@ def ingest_command(
     memory: MemoryOption = None,
     threads: ThreadsOption = None,
     force: Annotated[bool, typer.Option("--force", help="Compute again what is current.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what would be done: SAEs, rows, disk, memory, time.")
+    ] = False,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="End at the first SAE that fails.")] = False,
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Read pickled checkpoints too, of which only tensors are taken.")
+    ] = False,
+    form: FormatOption = None,
 ) -> None:
     """Compute the features of SAEs, or of a model's neurons, and write them into the catalogue.
 
     What the catalogue holds already, computed from the same weights and parameters, is skipped; of sets that are new
     only these are computed, and results of other sets stay. An interrupted ingest loses at most the SAE in work; run it
-    again to go on. core is a choice of the built-in sets, all is every one of them ('featdex sets collections'); both
-    take the sets that were added to the catalogue ('featdex sets add') besides.
+    again to go on. An SAE that fails is reported and skipped, and the exit code is 1 in the end. core is a choice of
+    the built-in sets, all is every one of them ('featdex sets collections'); both take the sets that were added to the
+    catalogue ('featdex sets add') besides.
     """
+    if form is not None and not dry_run:
+        raise UsageError("--format is the format of a plan; give it with --dry-run")
     path, wait = db_path(context), wait_seconds(context)
     options = make_options(device, memory, threads, null=null, directions=directions, seed=seed, weight=weight)
+    if source is None and (model or model_name or layers or sae or slug):
+        raise UsageError("options that choose a model or SAEs need a SOURCE; without one all SAEs are taken")
+    from .batches import known_batches, named_batch
+    from .release_run import Asked, ingest_batches, show_plan
+
     if source is None:
-        if model or model_name or layers or sae or slug:
-            raise UsageError("options that choose a model or SAEs need a SOURCE; without one all SAEs are taken")
-        _ingest_again(path, sets, options, wait, force)
-        return
-    from .jobs import jobs_for, model_of, parse_layers
-    from .models import read_model
-    from .rows import Origin
-
-    chosen = None if layers is None else parse_layers(layers)
-    narrate("reading the model")
-    model = model or model_of(source)
-    language_model = read_model(model, model_name)
-    origin = Origin(source, model, model_name)
-    jobs = jobs_for(source, language_model, layers=chosen, sae=sae, slug=slug, origin=origin)
-    outcome = run_ingest(path, language_model, jobs, choose_sets(language_model, sets, path), options, wait, force)
-    narrate(f"{path}: {outcome.written} written, {outcome.current} current already")
-
-
-def _ingest_again(path: Path, sets: str, options: Options, wait: float, force: bool) -> None:
-    """Compute new sets for every SAE of the catalogue."""
-    from .again import known_batches
-
-    written = current = 0
-    for batch in known_batches(path, options, wait):
-        chosen = choose_sets(batch.model, sets, path)
-        outcome = run_ingest(path, batch.model, batch.jobs, chosen, batch.options, wait, force)
-        written, current = written + outcome.written, current + outcome.current
-    narrate(f"{path}: {written} written, {current} current already")
-
-
-def make_options(device: str, memory: str | None, threads: int | None, **method: Any) -> Options:
-    """Return the options of a computation; `method` are those of `device.Options` that change its numbers.
-
-    Raises:
-        UsageError: No such device, or an amount of memory that is none.
-    """
-    from .device import Options, resolve_device
-
-    resolve_device(device)
-    return Options(device=device, memory=parse_memory(memory), threads=threads, **method)
-
-
-def parse_memory(text: str | None) -> int | None:
-    """Return an amount of memory in bytes: 2GB, 512MiB, 1.5G, 1000000.
-
-    Raises:
-        UsageError: It is none, or under a megabyte.
-    """
-    if text is None:
-        return None
-    match = re.fullmatch(r"\s*(\d{1,15}(?:\.\d{1,9})?)\s*([KMG]?I?)B?\s*", text.upper())
-    amount = int(float(match[1]) * _UNITS[match[2]]) if match and match[2] in _UNITS else 0
-    if amount < 10**6:
-        raise UsageError(f"can't take {text!r} as memory; write it like 2GB or 512MB")
-    return amount
-
-
-def choose_sets(model: LanguageModel, wanted: str, path: Path | None = None) -> list[TokenSet]:
-    """Return the token sets that a text names, on a model's vocabulary.
-
-    Args:
-        model: The model.
-        wanted: Collections, built-in or of the catalogue, and set files, with commas between them. `core` is a choice
-            of the built-in sets and `all` is every one of them; with either come the sets added to the catalogue.
-        path: The catalogue, where there is one.
-
-    Raises:
-        UsageError: No such collection.
-        TokenSetError: A file that can't be used, or two sets of one name.
-    """
-    from .kept import model_sets
-    from .set_catalogue import refuse_builtin, require_own_names
-    from .set_file import read_set_file
-    from .set_resolve import resolve_sets
-    from .token_sets import CORE, builtin_collections, builtin_sets, check_sets
-
-    stored = model_sets(path, model.name) if path is not None and path.exists() else []
-    builtin = builtin_collections()
-    own = [item for item in stored if item.collection not in builtin]
-    words = [word.strip() for word in wanted.split(",") if word.strip()]
-    files = [Path(word).expanduser() for word in words if Path(word).suffix.lower() in SET_FILES]
-    names = {word for word in words if Path(word).suffix.lower() not in SET_FILES}
-    theirs = {item.collection for item in own}
-    takes_own = names & {"all", CORE}
-    named = None if "all" in names else sorted(names - theirs)
-    sets = builtin_sets(model.vocabulary, named) if named != [] else []
-    definitions = [found for file in files for found in read_set_file(file)]
-    refuse_builtin(definitions)
-    given = resolve_sets(definitions, model.vocabulary)
-    # A file's sets go before what was added of it earlier.
-    newer = {item.name for item in given}
-    sets += [item for item in own if (takes_own or item.collection in names) and item.name not in newer]
-    sets += given
-    require_own_names(given, stored)
-    check_sets(sets, len(model.vocabulary))
-    return sets
+        batches = known_batches(path, options, wait, allow_pickle=allow_pickle)
+    else:
+        narrate("reading the model")
+        batches = iter([named_batch(source, model, model_name, layers, sae, slug, options, allow_pickle)])
+    asked = Asked(path, sets, wait, force, fail_fast)
+    if dry_run:
+        show_plan(batches, asked, form)
+    else:
+        ingest_batches(batches, asked)
 
 
 def run_ingest(
@@ -208,8 +138,10 @@ def run_ingest(
     options: Options,
     wait: float,
     force: bool = False,
+    *,
+    fail_fast: bool = True,
 ) -> Outcome:
-    """Work through `jobs`, showing progress."""
+    """Work through `jobs`, showing progress; see `pipeline.ingest`."""
     from .pipeline import ingest
     from .progress import IngestProgress
 
@@ -224,6 +156,7 @@ def run_ingest(
             reporter=reporter,
             narrate=narrate,
             force=force,
+            fail_fast=fail_fast,
             wait=wait,
         )
 

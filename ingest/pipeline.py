@@ -1,7 +1,8 @@
 """From a model, its dictionaries of features and token sets to rows in a catalogue, one dictionary at a time.
 
 Nothing is open while numbers are computed; each dictionary is written whole, in one transaction, or not at all. What
-the ledger shows as current is not computed again.
+the ledger shows as current is not computed again. While one is computed, the one before it is written and the one after
+it is read.
 """
 
 from __future__ import annotations
@@ -10,14 +11,18 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
-from ..catalogue.file import DEFAULT_WAIT_SECONDS, create, require_writable_folder, writing
+from ..catalogue.errors import FeatdexError, WeightsError
+from ..catalogue.file import DEFAULT_WAIT_SECONDS, create, require_writable_folder, translated, writing
 from ..catalogue.write import LedgerEntry, SaeRows, ledger, require_same_model, write_sae
+from .ahead import Ahead
+from .background import Task as Call
+from .background import Worker
 from .device import Options, resolve_device
+from .faults import is_of_one_dictionary, within_memory
 from .inputs import FeatureDictionary, LanguageModel, TokenSet
 from .kept import carried_sets, load_kept
 from .rows import ModelFacts, Origin, Task, Work, computed_rows, is_current, run_params, within_universe
@@ -57,10 +62,11 @@ class Reporter(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How many dictionaries an ingest wrote and how many were current already."""
+    """How many dictionaries an ingest wrote, how many were current already, and how many failed."""
 
     written: int
     current: int
+    failed: int = 0
 
 
 def ingest(
@@ -73,76 +79,190 @@ def ingest(
     reporter: Reporter,
     narrate: Callable[[str], None],
     force: bool = False,
+    fail_fast: bool = False,
     wait: float = DEFAULT_WAIT_SECONDS,
 ) -> Outcome:
     """Compute and write every job's dictionary; what the ledger has is skipped unless `force`.
 
+    A dictionary that fails is reported and skipped, unless it is the only one. Ctrl-C loses no more than the one in
+    work: the one before it is written to its end first.
+
     Args:
         path: The catalogue; made if it is not there.
+        fail_fast: End at the first dictionary that fails.
         wait: Seconds to wait at the start for whoever holds the catalogue. A computed dictionary waits an hour.
 
     Raises:
-        FeatdexError: Of any part, in one line; dictionaries written before stay, and nothing else changes.
+        FeatdexError: A fault of all dictionaries: of the catalogue, the disk, the sets, the options. Or one of a
+            single dictionary, given `fail_fast` or only one job. What was written before stays.
     """
     resolve_device(options.device)
     work = Work(path, model, ModelFacts.of(model), [within_universe(item, model.universe) for item in sets], options)
-    known = _prepare(work, wait, narrate)
-    outcome = Outcome(0, 0)
-    # DuckDB writes one dictionary while the next is computed; no more than one waits to be written.
-    pending = _Pending(reporter)
-    with ThreadPoolExecutor(max_workers=1) as writer, contextlib.closing(pending):
-        for position, job in enumerate(jobs, start=1):
-            reporter.start(job.label, position, len(jobs))
-            dictionary = job.load()
-            reporter.loaded(dictionary.slug, dictionary.d_sae)
+    with translated():
+        known = _prepare(work, wait, narrate)
+    turns = _Turns(work, known, reporter, narrate, force=force, fail_fast=fail_fast, n_jobs=len(jobs))
+    try:
+        with Ahead([job.load for job in jobs]) as ahead, turns:
+            for position, job in enumerate(jobs, start=1):
+                reporter.start(job.label, position, len(jobs))
+                turns.take(job, ahead)
+            turns.settle()
+    except _EndError as end:
+        raise end.fault from end.fault.__cause__
+    return turns.outcome
+
+
+class _EndError(Exception):
+    """A fault that ends the ingest, on its way out of the turn that met it."""
+
+    def __init__(self, fault: FeatdexError) -> None:
+        super().__init__(fault)
+        self.fault = fault
+
+
+class _Written(NamedTuple):
+    """A dictionary on its way into the catalogue: `line` says what was computed, `write` gives the seconds it took."""
+
+    slug: str
+    line: str
+    write: Call[float]
+
+
+class _Turns:
+    """The dictionaries of an ingest, each in its turn. As a context, it sees the last write to its end."""
+
+    def __init__(
+        self,
+        work: Work,
+        known: dict[str, LedgerEntry],
+        reporter: Reporter,
+        narrate: Callable[[str], None],
+        *,
+        force: bool,
+        fail_fast: bool,
+        n_jobs: int,
+    ) -> None:
+        self.outcome = Outcome(0, 0)
+        self._work, self._known, self._force = work, known, force
+        self._fail_fast, self._n_jobs = fail_fast, n_jobs
+        self._reporter, self._narrate = reporter, narrate
+        self._labels: dict[str, str] = {}
+        # DuckDB writes one dictionary while the next is computed; no more than one waits to be written.
+        self._pending: _Written | None = None
+        self._writer = Worker("writer")
+
+    def take(self, job: Job, ahead: Ahead) -> None:
+        """Read, compute and start to write the dictionary of `job`, the next one of `ahead`."""
+        try:
+            dictionary = ahead.take()
+            self._require_own_slug(dictionary.slug, job.label)
+            self._reporter.loaded(dictionary.slug, dictionary.d_sae)
             started = time.monotonic()
-            with contextlib.ExitStack() as stack:
+            with contextlib.ExitStack() as stack, within_memory(dictionary.slug):
                 # Beside the catalogue, whose disk has to hold the results in any case.
-                scratch = stack.enter_context(Scratch(Path(path).absolute().parent))
-                task = _task(work, job, dictionary, known.get(dictionary.slug), scratch, force, pending)
+                scratch = stack.enter_context(Scratch(Path(self._work.path).absolute().parent))
+                task = self._task(job, dictionary, scratch)
                 if task is None:
-                    reporter.finish(dictionary.slug, f"{dictionary.slug}: current, skipped")
-                    outcome = replace(outcome, current=outcome.current + 1)
-                    continue
-                rows = computed_rows(work, task, scratch, reporter.advance, started)
-                pending.close()
+                    self._reporter.finish(dictionary.slug, f"{dictionary.slug}: current, skipped")
+                    self.outcome = replace(self.outcome, current=self.outcome.current + 1)
+                    return
+                rows = computed_rows(self._work, task, scratch, self._reporter.advance, started)
                 line = _line(task, time.monotonic() - started)
-                pending.add(dictionary.slug, line, writer.submit(_write, work.path, rows, stack.pop_all(), narrate))
-                outcome = replace(outcome, written=outcome.written + 1)
-    return outcome
+                self.settle()
+                self._write(dictionary.slug, line, rows, stack.pop_all())
+        except FeatdexError as fault:
+            self._fail(job.label, fault)
 
+    def settle(self, *, raises: bool = True) -> None:
+        """Wait for the write under way, if any, and tell how it went."""
+        if self._pending is None:
+            return
+        if not self._writer.has_ended:
+            # Ctrl-C may break this wait; the write is then still the one under way.
+            self._pending.write.wait()
+        (slug, line, write), self._pending = self._pending, None
+        if not write.is_over:
+            # Ctrl-C came before the writer had it.
+            return
+        try:
+            seconds = write.result()
+        except FeatdexError as fault:
+            self._fail(slug, fault, raises=raises)
+        else:
+            self._reporter.finish(slug, f"{line}, written in {seconds:.1f} s")
+            self.outcome = replace(self.outcome, written=self.outcome.written + 1)
 
-def _task(
-    work: Work,
-    job: Job,
-    dictionary: FeatureDictionary,
-    entry: LedgerEntry | None,
-    scratch: Scratch,
-    force: bool,
-    pending: _Pending,
-) -> Task | None:
-    """Return what there is to compute of a dictionary, None where the catalogue has it all.
+    def __enter__(self) -> _Turns:
+        self._writer.start()
+        return self
 
-    Its results stay where the weights and parameters are the same, and only sets that it has none of are computed.
-    Otherwise everything is, and the sets that it was tested against before are too: no result goes without a new one.
-    """
-    params = run_params(work, dictionary)
-    if entry is None:
-        return Task(dictionary, job.origin, params, work.sets, None)
-    same = not force and is_current(entry, params)
-    wanted = {item.name: item.members_sha256 for item in work.sets}
-    if same and wanted.items() <= entry.sets.items():
-        return None
-    # In one process DuckDB can't read a file that it has open for writing.
-    pending.close()
-    carried = carried_sets(work.path, dictionary.slug, wanted)
-    if not same:
-        kept_sets = [within_universe(item, work.model.universe) for item in carried]
-        return Task(dictionary, job.origin, params, [*work.sets, *kept_sets], None)
-    new = [item for item in work.sets if entry.sets.get(item.name) != item.members_sha256]
-    staying = {(item.name, item.members_sha256) for item in [*work.sets, *carried]}
-    kept = load_kept(work.path, dictionary.slug, staying, len(new), dictionary.d_sae, scratch)
-    return Task(dictionary, job.origin, params, new, kept)
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        interrupted = isinstance(error, KeyboardInterrupt)
+        if interrupted and self._pending is not None:
+            self._narrate(f"interrupted: {self._pending.slug} is being written; Ctrl-C again leaves at once")
+        self._writer.end()
+        # What ended the ingest stays its fault, whatever becomes of the write.
+        self.settle(raises=error is None)
+        if interrupted:
+            self._narrate(f"interrupted: {self.outcome.written} written; the same command goes on from there")
+
+    def _task(self, job: Job, dictionary: FeatureDictionary, scratch: Scratch) -> Task | None:
+        """Return what there is to compute of a dictionary, None where the catalogue has it all.
+
+        Its results stay where the weights and parameters are the same, and only sets that it has none of are computed.
+        Otherwise everything is, and the sets that it was tested against before are too: no result goes without a new
+        one.
+        """
+        work = self._work
+        params = run_params(work, dictionary)
+        entry = self._known.get(dictionary.slug)
+        if entry is None:
+            return Task(dictionary, job.origin, params, work.sets, None)
+        same = not self._force and is_current(entry, params)
+        wanted = {item.name: item.members_sha256 for item in work.sets}
+        if same and wanted.items() <= entry.sets.items():
+            return None
+        # In one process DuckDB can't read a file that it has open for writing.
+        self.settle()
+        with translated():
+            carried = carried_sets(work.path, dictionary.slug, wanted)
+            if not same:
+                kept_sets = [within_universe(item, work.model.universe) for item in carried]
+                return Task(dictionary, job.origin, params, [*work.sets, *kept_sets], None)
+            new = [item for item in work.sets if entry.sets.get(item.name) != item.members_sha256]
+            staying = {(item.name, item.members_sha256) for item in [*work.sets, *carried]}
+            kept = load_kept(work.path, dictionary.slug, staying, len(new), dictionary.d_sae, scratch)
+        return Task(dictionary, job.origin, params, new, kept)
+
+    def _write(self, slug: str, line: str, rows: SaeRows, room: contextlib.ExitStack) -> None:
+        """Start to write a dictionary, whose rows lie in `room`."""
+        path, narrate = self._work.path, self._narrate
+
+        def write() -> float:
+            started = time.monotonic()
+            with room, translated():
+                create(path)
+                write_sae(path, rows, wait=_WRITE_WAIT_SECONDS, narrate=narrate)
+            return time.monotonic() - started
+
+        self._pending = _Written(slug, line, Call(write))
+        self._writer.give(self._pending.write)
+
+    def _fail(self, label: str, fault: FeatdexError, *, raises: bool = True) -> None:
+        """Tell of a dictionary that failed, and go on; or raise the fault where all that follows would meet it too."""
+        is_its_own = is_of_one_dictionary(fault) and self._n_jobs > 1
+        if raises and is_its_own and self._fail_fast:
+            # The line has to say which of them it was.
+            raise _EndError(type(fault)(f"{label}: {fault}")) from fault
+        if raises and not is_its_own:
+            raise _EndError(fault) from fault
+        self.outcome = replace(self.outcome, failed=self.outcome.failed + 1)
+        self._reporter.finish(label, f"{label}: failed, skipped: {fault}")
+
+    def _require_own_slug(self, slug: str, label: str) -> None:
+        other = self._labels.setdefault(slug, label)
+        if other != label:
+            raise WeightsError(f"it has the name of {other}, {slug}, and would replace it; ingest it with --slug NAME")
 
 
 def _prepare(work: Work, wait: float, narrate: Callable[[str], None]) -> dict[str, LedgerEntry]:
@@ -153,35 +273,6 @@ def _prepare(work: Work, wait: float, narrate: Callable[[str], None]) -> dict[st
     with writing(work.path, wait=wait, narrate=narrate) as connection:
         require_same_model(connection, work.model_row())
     return ledger(work.path, wait=wait)
-
-
-def _write(
-    path: str | os.PathLike[str], rows: SaeRows, room: contextlib.ExitStack, narrate: Callable[[str], None]
-) -> float:
-    """Write one dictionary, give back the room that its rows took, and return the seconds it took."""
-    started = time.monotonic()
-    with room:
-        create(path)
-        write_sae(path, rows, wait=_WRITE_WAIT_SECONDS, narrate=narrate)
-    return time.monotonic() - started
-
-
-class _Pending:
-    """The dictionary that is being written, if any."""
-
-    def __init__(self, reporter: Reporter) -> None:
-        self._reporter = reporter
-        self._written: tuple[str, str, Future[float]] | None = None
-
-    def add(self, slug: str, line: str, written: Future[float]) -> None:
-        self._written = (slug, line, written)
-
-    def close(self) -> None:
-        """Wait for the write, raise its fault here, and tell of it."""
-        if self._written is not None:
-            slug, line, written = self._written
-            self._written = None
-            self._reporter.finish(slug, f"{line}, written in {written.result():.1f} s")
 
 
 def _line(task: Task, seconds: float) -> str:

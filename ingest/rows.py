@@ -104,7 +104,7 @@ def run_params(work: Work, dictionary: FeatureDictionary) -> dict[str, Any]:
     """Return everything that the numbers of one dictionary depend on, but for the sets."""
     return {
         "method": METHOD_VERSION,
-        "weights_sha256": array_sha256(dictionary.W_dec),
+        "weights_sha256": dictionary.weights_sha256,
         "unembed_sha256": work.facts.unembed_sha256,
         "tokenizer_sha256": work.facts.tokenizer_sha256,
         "null": work.options.null,
@@ -177,7 +177,9 @@ def computed_rows(work: Work, task: Task, scratch: Scratch, progress: Progress, 
     null = set_null_table(numbers.null, numbers.sigma_kind, work.options.seed, work.options.directions)
     if task.kept:
         null = pa.concat_tables([task.kept.null, null.select(task.kept.null.column_names)])
-    feature, tokens = _feature_parts(numbers, task.dictionary)
+    # The rows may wait to be written while the next dictionaries are held: they keep no weights, one zero for all.
+    facts = replace(task.dictionary, W_dec=task.dictionary.W_dec.new_zeros(()).expand(task.dictionary.W_dec.shape))
+    feature, tokens = _feature_parts(numbers, facts)
     return SaeRows(
         model=work.model_row(),
         tokens=token_table(work.model.vocabulary),

@@ -6,6 +6,8 @@ sae_lens ships the directory as `pretrained_saes.yaml` (170 releases, 14,000 SAE
 from __future__ import annotations
 
 import importlib.util
+import math
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,6 +17,26 @@ from typing import Any
 
 from ..catalogue.errors import NotFoundError, nearest
 from .loading import one_line
+
+_READERS_WITHOUT_PICKLE = {
+    None,
+    "sae_lens",
+    "sparsify",
+    "gemma_2",
+    "gemma_2_transcoder",
+    "gemma_3",
+    "llama_scope",
+    "llama_scope_r1_distill",
+    "mntss_clt_layer_transcoder",
+    "mwhanna_transcoder",
+    "temporal",
+}
+"""sae_lens' readers that take safetensors, or .npz files of plain numbers (Gemma Scope), in 6.54."""
+
+_LAYER_OF_ID = re.compile(r"(?:blocks\.|layers?[_./]?|(?<![a-z0-9])l)(\d{1,4})(?!\d)")
+_LAYER_OF_NEURONPEDIA = re.compile(r"[^/]+/(\d{1,4})-")
+_LONGEST_NAME = 500
+_NULLS = {"", "~", "null", "Null", "NULL"}
 
 
 @dataclass(frozen=True)
@@ -27,15 +49,37 @@ class ReleasedSae:
     variance_explained: float | None
     l0: float | None
 
+    @property
+    def layer(self) -> int | None:
+        """The layer that its id names, else its Neuronpedia id; None where neither does."""
+        found = layer_of_name(self.sae_id)
+        match = _LAYER_OF_NEURONPEDIA.match(self.neuronpedia_id or "") if found is None else None
+        return int(match[1]) if match else found
+
+
+def layer_of_name(name: str) -> int | None:
+    """Return the layer in an id or path such as `blocks.8.hook_resid_pre`, `layer_3/width_16k` or `l5r_8x`."""
+    match = _LAYER_OF_ID.search(name)
+    return int(match[1]) if match else None
+
 
 @dataclass(frozen=True)
 class Release:
-    """A release of SAEs on one model; `model` is the name its authors use, often TransformerLens' short one."""
+    """A release of SAEs on one model; `model` is the name its authors use, often TransformerLens' short one.
+
+    `conversion` is sae_lens' name of the reader it takes, None for its own format.
+    """
 
     release: str
     model: str
     repo_id: str
     saes: tuple[ReleasedSae, ...]
+    conversion: str | None = None
+
+    @property
+    def is_pickled(self) -> bool:
+        """Whether reading its SAEs unpickles files; true for a reader that is not known to do without."""
+        return self.conversion not in _READERS_WITHOUT_PICKLE
 
     def sae(self, sae_id: str) -> ReleasedSae:
         """Return the SAE called `sae_id`, or raise `NotFoundError` with the ids nearest to it."""
@@ -101,38 +145,85 @@ def parse_directory(path: Path) -> dict[str, Release]:
     import yaml
 
     try:
-        # libyaml's loader is ten times as fast, and PyYAML can be built without it.
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        entries = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # a *safe* loader, either way
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        # libyaml's loader is ten times as fast, and PyYAML can be built without it. The base loader makes nothing but
+        # text, lists and mappings: a value that is no number or date then spoils its own entry only.
+        loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+        entries = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise NotFoundError(f"can't read sae_lens' directory of SAEs {path}: {one_line(error)}") from error
     if not isinstance(entries, dict):
         raise NotFoundError(f"sae_lens' directory of SAEs {path} holds no releases; reinstall sae-lens")
-    parsed = (_release(str(name), entry) for name, entry in entries.items())
+    parsed = (_release(name, entry) for name, entry in entries.items())
     return {release.release: release for release in parsed if release is not None}
 
 
-def _release(name: str, entry: Any) -> Release | None:
-    if not isinstance(entry, dict) or "repo_id" not in entry or not isinstance(entry.get("saes"), list):
+def _release(name: Any, entry: Any) -> Release | None:
+    if not isinstance(entry, dict) or not isinstance(entry.get("saes"), list):
         return None
-    saes = tuple(sae for item in entry["saes"] if (sae := _released_sae(item)) is not None)
-    return Release(release=name, model=str(entry.get("model") or ""), repo_id=str(entry["repo_id"]), saes=saes)
+    release, repo_id = _name(name), _name(entry.get("repo_id"))
+    if release is None or repo_id is None:
+        return None
+    saes: dict[str, ReleasedSae] = {}
+    for item in entry["saes"]:
+        sae = _released_sae(item)
+        if sae is not None:
+            saes[sae.sae_id] = sae  # sae_lens, too, takes the last of two entries of one id
+    return Release(
+        release=release,
+        model=_name(entry.get("model")) or "",
+        repo_id=repo_id,
+        saes=tuple(saes.values()),
+        conversion=_conversion(entry.get("conversion_func")),
+    )
 
 
 def _released_sae(item: Any) -> ReleasedSae | None:
-    if not isinstance(item, dict) or item.get("id") is None or item.get("path") is None:
+    if not isinstance(item, dict):
         return None
-    neuronpedia_id = item.get("neuronpedia")
+    sae_id, path = _name(item.get("id")), _name(item.get("path"))
+    if sae_id is None or path is None:
+        return None
     return ReleasedSae(
-        sae_id=str(item["id"]),
-        path=str(item["path"]),
-        neuronpedia_id=neuronpedia_id if isinstance(neuronpedia_id, str) and neuronpedia_id else None,
+        sae_id=sae_id,
+        path=path,
+        neuronpedia_id=_neuronpedia_id(item.get("neuronpedia"), sae_id),
         variance_explained=_positive(item.get("variance_explained")),
         l0=_positive(item.get("l0")),
     )
 
 
+def _name(value: Any) -> str | None:
+    """Return a name of one line, or None for what is none: null, a list, a mapping, a text out of all proportion."""
+    named = isinstance(value, str) and value not in _NULLS and len(value) <= _LONGEST_NAME and value.isprintable()
+    return value if named else None
+
+
+def _conversion(value: Any) -> str | None:
+    """Return the name of a reader; what is none stands for a reader that nobody knows."""
+    return None if value is None or value in ("", *_NULLS) else str(_name(value))
+
+
+def _neuronpedia_id(value: Any, sae_id: str) -> str | None:
+    """Return the id of the page of the SAE called `sae_id`, or None for what can't be that.
+
+    The end of a block is the start of the next, so ids may differ by one layer from the SAE's own; one in 6.54 is that
+    of another SAE, eighteen layers off.
+    """
+    name = neuronpedia_id_of(value)
+    own, match = layer_of_name(sae_id), _LAYER_OF_NEURONPEDIA.match(name or "")
+    return None if own is not None and match and abs(int(match[1]) - own) > 1 else name
+
+
+def neuronpedia_id_of(value: Any) -> str | None:
+    """Return an id at neuronpedia.org, `model/layer-set`, or None for anything else."""
+    name = _name(value)
+    return name if name is not None and re.fullmatch(r"[^\s/]+/[^\s/]+", name) else None
+
+
 def _positive(value: Any) -> float | None:
     """Return a number the directory gives, or None: a zero there stands for "not measured"."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and value > 0 else None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if 0 < number < math.inf else None

@@ -11,6 +11,7 @@ from typing import Any
 
 import gguf
 import numpy as np
+import numpy.typing as npt
 import pytest
 from featdex.ingest.inputs import Vocabulary
 from featdex.ingest.vocabulary import vocabulary_from_raw
@@ -59,10 +60,22 @@ def smollm2(smollm2_data: dict[str, list[Any]]) -> Vocabulary:
 
 @pytest.fixture(scope="session")
 def write_gguf() -> Callable[..., None]:
-    """Write a GGUF language model with random weights: `write_gguf(path, tokens, d_model, d_mlp, n_layers)`."""
+    """Write a GGUF language model with random weights: `write_gguf(path, tokens, d_model, d_mlp, n_layers)`.
 
-    def write(path: Path, tokens: Sequence[str], d_model: int, d_mlp: int, n_layers: int) -> None:
-        rng = np.random.default_rng(0)
+    `edit(name, weights)` may change a tensor in place.
+    """
+
+    def write(
+        path: Path,
+        tokens: Sequence[str],
+        d_model: int,
+        d_mlp: int,
+        n_layers: int,
+        *,
+        seed: int = 0,
+        edit: Callable[[str, npt.NDArray[np.float32]], None] | None = None,
+    ) -> None:
+        rng = np.random.default_rng(seed)
         writer = gguf.GGUFWriter(path, "llama")
         writer.add_block_count(n_layers)
         writer.add_float32("llama.attention.layer_norm_rms_epsilon", 1e-5)
@@ -72,7 +85,10 @@ def write_gguf() -> Callable[..., None]:
         shapes = {"token_embd.weight": (len(tokens), d_model), "output_norm.weight": (d_model,)}
         shapes |= {f"blk.{layer}.ffn_down.weight": (d_model, d_mlp) for layer in range(n_layers)}
         for name, shape in shapes.items():
-            writer.add_tensor(name, rng.standard_normal(shape).astype(np.float32))
+            weights = rng.standard_normal(shape).astype(np.float32)
+            if edit:
+                edit(name, weights)
+            writer.add_tensor(name, weights)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
+import numpy.typing as npt
 import pytest
 from featdex.catalogue.cli import run
 from safetensors.numpy import load_file, save_file
@@ -20,13 +21,28 @@ D_MODEL, D_MLP, N_LAYERS, N_TOKENS = 32, 80, 3, 120
 DEMO_SAE = Path(__file__).parents[2] / "ingest" / "data" / "demo_sae"
 
 
+WORDS = ["<|end|>", *(f"{'Ġ' if k % 2 else ''}{chr(97 + k % 5)}{chr(97 + k // 5)}ing" for k in range(N_TOKENS - 1))]
+
+
+def break_layer_1(name: str, weights: npt.NDArray[np.float32]) -> None:
+    if name == "blk.1.ffn_down.weight":
+        weights[1, 5] = np.nan
+
+
 @pytest.fixture(scope="module")
-def model_file(tmp_path_factory: pytest.TempPathFactory, write_gguf: Callable[..., None]) -> Path:
-    """A GGUF language model with random weights and words of every letter."""
-    path = tmp_path_factory.mktemp("model") / "tiny.gguf"
-    words = [f"{'Ġ' if k % 2 else ''}{chr(97 + k % 5)}{chr(97 + k // 5)}ing" for k in range(N_TOKENS - 1)]
-    write_gguf(path, ["<|end|>", *words], D_MODEL, D_MLP, N_LAYERS)
-    return path
+def write_model(write_gguf: Callable[..., None]) -> Callable[..., Path]:
+    """Write a GGUF language model with random weights and words of every letter; layer 1 may be broken."""
+
+    def write(path: Path, *, broken: bool = False) -> Path:
+        write_gguf(path, WORDS, D_MODEL, D_MLP, N_LAYERS, edit=break_layer_1 if broken else None)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def model_file(tmp_path_factory: pytest.TempPathFactory, write_model: Callable[..., Path]) -> Path:
+    return write_model(tmp_path_factory.mktemp("model") / "tiny.gguf")
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +140,8 @@ def test_an_sae_folder_is_ingested(tmp_path: Path, model_file: Path) -> None:
         (["ingest", "mlp_neurons", "-m", "{model}", "--device", "gpu"], 2, "cpu"),
         (["ingest", "mlp_neurons", "-m", "{model}", "--null", "flat"], 2, "isotropic"),
         (["ingest", "mlp_neurons", "-m", "{model}", "--sae", "x*"], 2, "--layers"),
+        (["ingest", "mlp_neurons", "-m", "{model}", "-f", "json"], 2, "--dry-run"),
+        (["ingest", "mlp_neurons", "-m", "{model}", "--layers", "7", "--dry-run"], 3, "layers 0-2"),
         (["ingest", "gpt2-smal-res-jb", "-m", "{model}"], 3, "gpt2-small-res-jb"),
         (["ingest", "gpt2-small-res-jb", "-m", "{model}", "--sae", "blocks.99.*"], 3, "blocks.99"),
         (["ingest", "{folder}/wide", "-m", "{model}"], 1, "d_model"),
@@ -166,6 +184,102 @@ def test_a_file_that_is_no_catalogue_is_left_alone(tmp_path: Path, model_file: P
     foreign.write_text("not a database")
     assert run(["--db", str(foreign), "ingest", "mlp_neurons", "-m", str(model_file)]) == 1
     assert foreign.read_text() == "not a database"
+
+
+def test_a_layer_that_fails_is_told_and_the_others_are_written(
+    tmp_path: Path, write_model: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, model = tmp_path / "some.duckdb", write_model(tmp_path / "tiny.gguf", broken=True)
+    command = ["--db", str(path), "ingest", "mlp_neurons", "-m", str(model), "--sets", "affix", "--directions", "9"]
+    assert run(command) == 1
+    said = capsys.readouterr().err.strip().splitlines()
+    assert [line.split(":")[0] for line in said if "failed, skipped" in line] == ["mlp_neurons 1"]
+    assert said[-2].endswith("2 written, 0 current already, 1 failed")
+    assert said[-1] == "featdex: 1 failed, see above; run it again to try them again"
+    assert rows(path, "SELECT layer FROM sae ORDER BY sae_id") == [(0,), (2,)]
+    write_model(model)
+    assert run(command) == 0
+    assert "1 written, 2 current already" in capsys.readouterr().err
+
+
+def test_fail_fast_ends_at_the_first_layer_that_fails(
+    tmp_path: Path, write_model: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, model = tmp_path / "some.duckdb", write_model(tmp_path / "tiny.gguf", broken=True)
+    options = ["--sets", "affix", "--directions", "0", "--fail-fast"]
+    assert run(["--db", str(path), "ingest", "mlp_neurons", "-m", str(model), *options]) == 1
+    said = capsys.readouterr().err.strip().splitlines()
+    assert said[-1].startswith("featdex: mlp_neurons 1: ")
+    assert rows(path, "SELECT layer FROM sae") == [(0,)]
+
+
+def test_a_dry_run_shows_the_plan_and_makes_nothing(
+    tmp_path: Path, model_file: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "new.duckdb"
+    command = ["--db", str(path), "ingest", "mlp_neurons", "-m", str(model_file), "--dry-run", "-f", "json"]
+    assert run(command) == 0
+    out, err = capfd.readouterr()
+    found = json.loads(out)
+    assert [(row["sae"], row["status"]) for row in found] == [(f"mlp_neurons {k}", "new") for k in range(N_LAYERS)]
+    assert {(row["features"], row["rows"] // row["sets"], row["seconds"]) for row in found} == {(D_MLP, D_MLP, None)}
+    assert "3 SAEs: 3 new" in err
+    assert "time unknown" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_knows_what_the_catalogue_has(
+    tmp_path: Path, catalogue: Path, model_file: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = tmp_path / "words.txt"
+    words.write_text("aaing\nabing\n")
+    before = catalogue.read_bytes()
+    command = ["--db", str(catalogue), "ingest", "mlp_neurons", "-m", str(model_file), "--dry-run", "-f", "json"]
+    assert run(command) == 0
+    found = {row["sae"]: row for row in json.loads(capfd.readouterr().out)}
+    assert found["tiny/1-mlp"]["status"] == "current"
+    assert found["mlp_neurons 0"]["status"] == "new"
+    assert found["mlp_neurons 0"]["seconds"] > 0
+    assert run(["--db", str(catalogue), "ingest", "--sets", str(words), "--dry-run"]) == 0
+    out, err = capfd.readouterr()
+    assert out.splitlines()[1].startswith("tiny/1-mlp,more sets,80,1,80,")
+    assert "1 SAEs: 1 more sets" in err
+    assert catalogue.read_bytes() == before
+
+
+def test_saes_whose_model_is_gone_are_told_and_skipped(
+    tmp_path: Path, write_model: Callable[..., Path], catalogue: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    moved = write_model(tmp_path / "moved.gguf")
+    options = ["--layers", "0", "--sets", "affix", "--model-name", "other"]
+    assert run(["--db", str(catalogue), "ingest", "mlp_neurons", "-m", str(moved), *options]) == 0
+    moved.unlink()
+    for dry in ([], ["--dry-run"]):
+        capfd.readouterr()
+        assert run(["--db", str(catalogue), "ingest", "--sets", "affix", *dry]) == 1
+        said = capfd.readouterr().err.strip().splitlines()
+        assert [line.split(":")[0] for line in said if "failed, skipped" in line] == ["other/0-mlp"]
+        assert said[-1].startswith("featdex: 1 failed, see above")
+    assert run(["--db", str(catalogue), "ingest", "--fail-fast", "--dry-run"]) == 3
+    assert "moved.gguf" in capfd.readouterr().err
+
+
+def test_pickles_are_read_only_where_they_are_allowed(
+    tmp_path: Path, model_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from featdex.ingest import batches
+
+    allowed: list[bool] = []
+
+    def jobs_for(*_: object, allow_pickle: bool, **__: object) -> list[object]:
+        allowed.append(allow_pickle)
+        return []
+
+    monkeypatch.setattr(batches, "jobs_for", jobs_for)
+    options = ["-m", str(model_file), "--sets", "affix", "--dry-run"]
+    command = ["--db", str(tmp_path / "x.duckdb"), "ingest", "some/folder", *options]
+    assert run(command) == run([*command, "--allow-pickle"]) == 0
+    assert allowed == [False, True]
 
 
 HOLD = """

@@ -170,7 +170,7 @@ def test_a_run_that_fails_keeps_the_dictionaries_before_it(path: Path) -> None:
         raise WeightsError("feature 3 holds NaN")
 
     with pytest.raises(WeightsError, match="NaN"):
-        run(path, tiny_model(), [job(tiny_dictionary()), Job("broken", broken)], tiny_sets())
+        run(path, tiny_model(), [job(tiny_dictionary()), Job("broken", broken)], tiny_sets(), fail_fast=True)
     assert table(path, "SELECT slug FROM sae") == [("tiny/0-res",)]
     again = [job(tiny_dictionary()), job(tiny_dictionary(5, "tiny/1-res"))]
     assert run(path, tiny_model(), again, tiny_sets()) == Outcome(written=1, current=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -21,12 +22,18 @@ def test_the_installed_directory_agrees_with_sae_lens_own_reading() -> None:
 
         theirs = get_pretrained_saes_directory()
     ours = {release.release: release for release in releases()}
+    left_out: list[tuple[str, str]] = []
     assert ours.keys() == theirs.keys()
     for name, release in ours.items():
         assert (release.model, release.repo_id) == (theirs[name].model, theirs[name].repo_id)
         assert {sae.sae_id: sae.path for sae in release.saes} == theirs[name].saes_map
-        assert {sae.sae_id: sae.neuronpedia_id for sae in release.saes} == theirs[name].neuronpedia_id
+        for sae in release.saes:
+            if sae.neuronpedia_id != theirs[name].neuronpedia_id[sae.sae_id]:
+                left_out.append((sae.sae_id, theirs[name].neuronpedia_id[sae.sae_id]))
+                assert sae.neuronpedia_id is None
         assert {sae.sae_id: sae.l0 or 0.0 for sae in release.saes} == theirs[name].expected_l0
+    # An SAE of layer 2 with the page of one of layer 20.
+    assert left_out == [("layer_2/width_16k/average_l0_8", "gemma-2-9b/20-gemmascope-res-131k__l0-10")]
 
 
 def test_the_release_of_the_original_analysis() -> None:
@@ -109,3 +116,103 @@ def test_listing_imports_neither_sae_lens_nor_torch() -> None:
     started = time.perf_counter()
     subprocess.run([sys.executable, "-c", script], check=True)
     assert time.perf_counter() - started < 10  # 1.3 s on two idle cores; importing sae_lens alone takes ten
+
+
+def test_an_entry_spoils_only_itself(tmp_path: Path) -> None:
+    path = tmp_path / "pretrained_saes.yaml"
+    path.write_text(
+        f"""
+good: {{model: gpt2-small, repo_id: a/b, saes: [{{id: blocks.3.hook_z, path: p, neuronpedia: gpt2-small/3-att-kk}}]}}
+model-is-a-list: {{model: [a, b], repo_id: a/b, saes: [{{id: one, path: p}}]}}
+repository-is-a-mapping: {{model: m, repo_id: {{a: b}}, saes: [{{id: one, path: p}}]}}
+huge: {{model: {"m" * 10**6}, repo_id: {"r" * 10**6}, saes: [{{id: one, path: p}}]}}
+{"n" * 900}: {{model: m, repo_id: a/b, saes: [{{id: one, path: p}}]}}
+saes:
+  model: m
+  repo_id: a/b
+  conversion_func: [x]
+  saes:
+  - {{id: "two\\nlines", path: p}}
+  - {{id: "\\e[31mred", path: p}}
+  - {{id: {"i" * 10**6}, path: p}}
+  - {{id: [one], path: p}}
+  - {{id: one, path: {{a: b}}}}
+  - {{id: ~, path: p}}
+  - {{id: layer_1, path: p, l0: {"9" * 5000}, neuronpedia: 7, variance_explained: 1e999}}
+  - {{id: layer_2, path: p, l0: 2001-13-77, neuronpedia: [m/2-x], variance_explained: -1}}
+  - {{id: layer_3, path: p, l0: [1], neuronpedia: "https://www.neuronpedia.org/m/3-x"}}
+  - {{id: layer_4, path: p, l0: 1e3, neuronpedia: m/9-x}}
+  - {{id: layer_5, path: p, neuronpedia: m/6-x}}
+  - {{id: 6, path: old}}
+  - {{id: 6, path: new, neuronpedia: m/6-y}}
+""",
+        encoding="utf-8",
+    )
+    parsed = parse_directory(path)
+    assert list(parsed) == ["good", "model-is-a-list", "saes"]
+    assert parsed["good"].saes[0].neuronpedia_id == "gpt2-small/3-att-kk"
+    assert (parsed["model-is-a-list"].model, parsed["good"].is_pickled) == ("", False)
+    assert parsed["saes"].is_pickled  # by a reader that is none
+    found = {sae.sae_id: (sae.l0, sae.neuronpedia_id, sae.layer) for sae in parsed["saes"].saes}
+    assert found == {
+        "layer_1": (None, None, 1),
+        "layer_2": (None, None, 2),
+        "layer_3": (None, None, 3),
+        "layer_4": (1000, None, 4),  # the page of another layer
+        "layer_5": (None, "m/6-x", 5),  # the end of a block is the start of the next
+        "6": (None, "m/6-y", 6),
+    }
+    assert parsed["saes"].saes[-1].path == "new"
+    assert all(sae.variance_explained is None for sae in parsed["saes"].saes)
+
+
+def test_references_to_references_are_not_written_out(tmp_path: Path) -> None:
+    path = tmp_path / "pretrained_saes.yaml"
+    # Ten levels of ten references each: ten billion texts, were they ever written out.
+    levels = ["a0: &a0 [x, x]"] + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 11)]
+    path.write_text("\n".join([*levels, "bomb: {model: *a10, repo_id: *a10, saes: *a10}"]))
+    assert parse_directory(path) == {}
+
+
+def test_which_releases_are_pickles() -> None:
+    """By sae_lens' source: readers that call torch.load, and no others."""
+    import inspect
+
+    from featdex.ingest.loading import guarded_loading
+
+    with guarded_loading():
+        from sae_lens.loading.pretrained_sae_loaders import NAMED_PRETRAINED_SAE_LOADERS
+    pickled = {name for name, read in NAMED_PRETRAINED_SAE_LOADERS.items() if "torch.load(" in inspect.getsource(read)}
+    assert len(pickled) > 3
+    for release in releases():
+        assert release.is_pickled == (release.conversion in pickled), release.release
+
+
+def test_the_command_browses_a_malformed_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from featdex.catalogue.cli import run
+
+    path = tmp_path / "pretrained_saes.yaml"
+    path.write_text(
+        """
+gemma-x: {model: gemma-2-2b, repo_id: a/b, saes: [{id: layer_3/x, path: p, l0: 12, neuronpedia: gemma-2-2b/3-x}, 7]}
+gemma-y: {model: [gemma], repo_id: a/c, saes: [{id: layer_4/x, path: p, l0: [1]}, {id: no-path}]}
+gemma-z: {model: gemma-2-2b, saes: 3}
+other: {model: m, repo_id: a/d, saes: []}
+"""
+    )
+    parsed = parse_directory(path)
+    monkeypatch.setattr(sae_directory, "_by_name", lambda: parsed)
+    assert run(["saes", "gemma*", "-f", "json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [
+        {"release": "gemma-x", "model": "gemma-2-2b", "n_saes": 1, "hf_repo": "a/b"},
+        {"release": "gemma-y", "model": "", "n_saes": 1, "hf_repo": "a/c"},
+    ]
+    assert run(["saes", "gemma*", "--ids", "-f", "csv"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "release,model,sae_id,neuronpedia_id,l0",
+        "gemma-x,gemma-2-2b,layer_3/x,gemma-2-2b/3-x,12.0",
+        "gemma-y,,layer_4/x,,",
+    ]
+    assert run(["saes", "gemma-z"]) == 3

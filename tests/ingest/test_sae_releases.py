@@ -6,6 +6,7 @@ import json
 import pickle
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,54 @@ class Bomb:
         return open, (str(self.path), "w")
 
 
+def test_a_pickled_release_is_read_where_allowed(tmp_path: Path, offline_hub: Callable[[str, str, Path], Path]) -> None:
+    """Kissane's attention SAEs: a state dict in a .pt, on the outputs of GPT-2's heads."""
+    release = find("gpt2-small-hook-z-kk")
+    listed = release.sae("blocks.5.hook_z")
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    generator = torch.Generator().manual_seed(1)
+    shapes = {"W_enc": (24, D_SAE), "W_dec": (D_SAE, 24), "b_enc": (D_SAE,), "b_dec": (24,)}
+    stored = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    torch.save(stored, folder / listed.path)
+    config = {"act_size": 24, "dict_size": D_SAE, "act_name": "blocks.5.attn.hook_z"}
+    (folder / listed.path.replace(".pt", "_cfg.json")).write_text(json.dumps(config))
+    offline_hub(release.repo_id, "", folder)
+    W_O = torch.randn(24, D_MODEL, generator=generator)
+    model = replace(language_model(), attn_out=lambda layer: W_O * layer)
+    with pytest.raises(WeightsError, match="--allow-pickle"):
+        read_sae_release(release.release, listed.sae_id, model)
+    sae = read_sae_release(release.release, listed.sae_id, model, allow_pickle=True)
+    assert (sae.slug, sae.neuronpedia_id) == ("gpt2-small/5-att-kk", "gpt2-small/5-att-kk")
+    assert (sae.layer, sae.site, sae.to_resid, sae.d_in) == (5, "attn_z", "W_O", 24)
+    expected = stored["W_dec"].double().numpy() @ (5 * W_O).double().numpy()
+    np.testing.assert_allclose(sae.W_dec.numpy(), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_a_gemma_scope_transcoder(tmp_path: Path, offline_hub: Callable[[str, str, Path], Path]) -> None:
+    """An .npz of plain numbers is no pickle; its features live at the MLP's output, where Neuronpedia has them."""
+    release = find("gemma-scope-2b-pt-transcoders")
+    listed = release.saes[3]
+    d_model, d_sae = 2304, 16384
+    folder = tmp_path / "sae"
+    folder.mkdir()
+    rows = np.random.default_rng(0).normal(size=(64, d_model)).astype(np.float16)
+    zeros = np.zeros((d_sae, d_model), np.float16)  # which take no room in the file
+    arrays: dict[str, Any] = {
+        "W_dec": np.concatenate([rows, zeros[64:]]),
+        "W_enc": zeros.T,
+        "threshold": np.ones(d_sae),
+    }
+    np.savez_compressed(folder / "params.npz", **arrays, b_enc=np.zeros(d_sae), b_dec=np.zeros(d_model))
+    offline_hub(release.repo_id, listed.path, folder)
+    sae = read_sae_release(release.release, listed.sae_id, replace(language_model(), W_U=torch.zeros(d_model, 3)))
+    assert (sae.kind, sae.layer, sae.site, sae.to_resid) == ("transcoder", 3, "mlp_out", "identity")
+    assert sae.slug == sae.neuronpedia_id == "gemma-2-2b/3-gemmascope-transcoder-16k"
+    assert (sae.hook_name, sae.architecture) == ("blocks.3.hook_mlp_out", "jumprelu_transcoder")
+    assert np.array_equal(sae.W_dec[:64].numpy(), rows)
+    assert (sae.d_sae, sae.log10_density) == (d_sae, None)
+
+
 def test_a_pickle_of_more_than_tensors_is_never_opened(
     tmp_path: Path, offline_hub: Callable[[str, str, Path], Path]
 ) -> None:
@@ -134,8 +183,10 @@ def test_a_pickle_of_more_than_tensors_is_never_opened(
     folder.mkdir()
     torch.save({"W_enc": Bomb(tmp_path / "exploded")}, folder / "layer0.sae.pt")
     offline_hub(find("qwen-scope-3-1.7b-base-w32k-l50").repo_id, "", folder)
-    with pytest.raises(WeightsError, match="pickle with more than tensors in it"):
+    with pytest.raises(WeightsError, match="layer0 comes as a pickle, which can run code; --allow-pickle reads"):
         read_sae_release("qwen-scope-3-1.7b-base-w32k-l50", "layer0", language_model())
+    with pytest.raises(WeightsError, match="pickle with more than tensors in it"):
+        read_sae_release("qwen-scope-3-1.7b-base-w32k-l50", "layer0", language_model(), allow_pickle=True)
     # Not even where a loader asks for it.
     with guarded_loading(), pytest.raises(pickle.UnpicklingError):
         torch.load(folder / "layer0.sae.pt", weights_only=False)

@@ -150,10 +150,16 @@ def test_places_in_the_residual_stream(
 @pytest.mark.parametrize(
     ("hook_name", "message"),
     [
-        ("blocks.5.attn.hook_z", r"on blocks\.5\.attn\.hook_z: features on hook_z need W_O .* not supported yet"),
-        ("blocks.5.mlp.hook_post", "need W_out .* not supported yet"),
-        ("blocks.5.ln2.hook_normalized", "not supported yet; supported are hook_resid_pre"),
-        ("blocks.x.hook_resid_post", "not supported yet"),
+        (
+            "blocks.3.attn.hook_z",
+            r"on blocks\.3\.attn\.hook_z need W_O to reach the residual stream: layer 3 .* no att",
+        ),
+        ("blocks.3.mlp.hook_post", "has 16 dimensions of .*hook_post, W_out of layer 3 in tiny has 1 "),
+        ("blocks.5.mlp.hook_pre", "non-linearity lies between"),
+        ("blocks.5.attn.hook_q", "attention patterns lie between"),
+        ("blocks.5.ln2.hook_normalized", "writes to the normalised input of a layer"),
+        ("blocks.x.hook_resid_post", "no linear map .* is known; supported are hook_resid_pre, .*mlp.hook_post"),
+        ("blocks.5." + "x" * 9999, "the SAE is on blocks.5.x{71}…: no linear map"),
         (None, "doesn't say where it lives"),
     ],
 )
@@ -220,7 +226,7 @@ def test_what_is_no_sae_folder(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"it has no cfg\.json and no sae_weights\.safetensors"):
         read_sae_folder(tmp_path / "empty", language_model())
     (tmp_path / "empty" / "ae.pt").touch()
-    with pytest.raises(WeightsError, match="pickle checkpoint, which can run code and is never opened"):
+    with pytest.raises(WeightsError, match=r"holds a pickle checkpoint \(ae.pt\), which can run code; --allow-pickle"):
         read_sae_folder(tmp_path / "empty", language_model())
 
 
