@@ -12,7 +12,7 @@ demo: $(VENV)/.ingest
 	$(BIN)/featdex --db demo.duckdb demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
