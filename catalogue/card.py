@@ -19,6 +19,8 @@ N_SETS = 5
 _STATISTICS = tuple(column.name for column in FEATURE.columns if column.sql_type == "FLOAT")
 _SPARKS = "▁▂▃▄▅▆▇█"
 _LEFT_WIDTH = 44
+_MOST_DIGITS = 18
+"""Of the number of a feature; Python refuses to read one of thousands."""
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -28,7 +30,7 @@ def split_address(address: str) -> tuple[str, int]:
         UsageError: The part after the last slash is no index.
     """
     sae, _, feature = address.rpartition("/")
-    if not sae or not (feature.isascii() and feature.isdigit()):
+    if not sae or not (feature.isascii() and feature.isdigit()) or len(feature) > _MOST_DIGITS:
         raise UsageError(f"{address!r} is no feature; write SAE/FEATURE, such as gpt2-small/8-res-jb/573")
     return sae, int(feature)
 

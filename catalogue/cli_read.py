@@ -24,6 +24,7 @@ from .cli_common import (
 from .display import printable
 from .errors import NotFoundError, UsageError
 from .formats import Answer, Format, read, write, write_parquet
+from .given_path import given_path
 
 if TYPE_CHECKING:
     import duckdb
@@ -148,6 +149,7 @@ def export(
     if (name is None) == (text is None):
         raise UsageError("export takes a question or --sql TEXT, one of the two")
     form = form or _format_of(output)
+    output = given_path(output)
     source = db_path(context)
     if output.exists() and source.exists() and output.samefile(source):
         raise UsageError(f"{output} is the catalogue itself; name another file")
@@ -204,7 +206,8 @@ def typed(text: str) -> Any:
     words = {"null": None, "true": True, "false": False}
     if text.lower() in words:
         return words[text.lower()]
-    if re.fullmatch(r"[+-]?[0-9]+", text):
+    # DuckDB's longest integers have 39 digits; Python refuses to read one of thousands.
+    if re.fullmatch(r"[+-]?[0-9]{1,39}", text):
         return int(text)
     if re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", text):
         return float(text)

@@ -10,6 +10,8 @@ import difflib
 from collections.abc import Iterable
 from enum import IntEnum
 
+from .display import printable
+
 
 class ExitCode(IntEnum):
     """Exit codes of the `featdex` command."""
@@ -22,9 +24,15 @@ class ExitCode(IntEnum):
 
 
 class FeatdexError(Exception):
-    """A fault with a one-line message that says what is wrong and what to do."""
+    """A fault with a one-line message that says what is wrong and what to do.
+
+    Messages quote files and names, which may hold anything: what would break the line or steer a terminal is escaped.
+    """
 
     exit_code = ExitCode.FAULT
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(printable(message))
 
 
 class UsageError(FeatdexError):

@@ -19,6 +19,7 @@ import duckdb
 
 from .errors import CatalogueError, LockedError, NotFoundError, QueryError
 from .file_faults import REMEDY, is_damage, open_fault, raise_if_full
+from .given_path import given_path
 from .older import bridge
 from .questions import install_queries
 from .schema import SCHEMA_VERSION, STORAGE_VERSION
@@ -111,6 +112,7 @@ def schema_version(path: Path, connection: duckdb.DuckDBPyConnection) -> int:
 
 
 def _existing(path: Path) -> Path:
+    path = given_path(path)
     if not path.exists():
         raise CatalogueError(f"no catalogue at {path}; make one with 'featdex ingest' or name it with --db FILE")
     if path.is_dir():

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..catalogue.errors import UsageError
+from ..catalogue.given_path import given_path
 
 if TYPE_CHECKING:
     from .device import Options
@@ -69,7 +70,7 @@ def choose_sets(model: LanguageModel, wanted: str, path: Path | None = None) -> 
     builtin = builtin_collections()
     own = [item for item in stored if item.collection not in builtin]
     words = [word.strip() for word in wanted.split(",") if word.strip()]
-    files = [Path(word).expanduser() for word in words if Path(word).suffix.lower() in SET_FILES]
+    files = [given_path(word) for word in words if Path(word).suffix.lower() in SET_FILES]
     names = {word for word in words if Path(word).suffix.lower() not in SET_FILES}
     theirs = {item.collection for item in own}
     takes_own = names & {"all", CORE}

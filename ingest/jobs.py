@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from ..catalogue.errors import NotFoundError, UsageError, WeightsError, nearest
+from ..catalogue.given_path import given_path
 from .directions_file import DIRECTION_SUFFIXES, read_directions
 from .inputs import LanguageModel
 from .neurons import mlp_neurons
@@ -81,7 +82,7 @@ def jobs_for(
             raise UsageError("--sae chooses SAEs of a release; choose neurons with --layers")
         jobs = _neuron_jobs(model, layers, origin)
     elif _is_path(source):
-        path = Path(source).expanduser()
+        path = given_path(source)
         if path.is_dir():
             jobs = _folder_jobs(path, model, layers, sae, slug, origin, allow_pickle)
         else:
@@ -101,7 +102,7 @@ def jobs_for(
 
 
 def _is_path(source: str) -> bool:
-    path = Path(source).expanduser()
+    path = given_path(source)
     return path.exists() or source.startswith((".", "/", "~")) or path.suffix.lower() in DIRECTION_SUFFIXES
 
 

@@ -42,6 +42,11 @@ def guarded_loading() -> Iterator[None]:
             # They advise on running the model (deprecated arguments, better attention kernels); we only read weights.
             warnings.simplefilter("ignore")
             yield
+    except BaseException as error:
+        # A library in Rust (tokenizers) that panics raises what is no Exception, so that nobody would catch it.
+        if type(error).__name__ == "PanicException":
+            raise RuntimeError(f"a library gave up on it: {error}") from error
+        raise
     finally:
         for key, value in saved.items():
             if value is None:

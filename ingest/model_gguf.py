@@ -182,7 +182,10 @@ def _language_model(file: _GgufFile, name: str | None) -> LanguageModel:
             raise WeightsError(f"{file.path}: {tensor} of layer {layer} has shape {tuple(stored.shape)}")
         rows = stored.T.contiguous()
         if file.has(norm := f"blk.{layer}.{post_norm}.weight"):  # on the way to the residual stream; 1 is added already
-            rows = rows * file.tensor(norm)
+            weight = file.tensor(norm)
+            if weight.shape != W_U.shape[:1]:
+                raise WeightsError(f"{file.path}: {post_norm} of layer {layer} has shape {tuple(weight.shape)}")
+            rows = rows * weight
         require_finite_rows(rows, f"{what} of layer {layer}", row_name)
         return rows
 

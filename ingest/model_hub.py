@@ -10,6 +10,7 @@ import importlib.util
 import json
 import runpy
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -20,6 +21,9 @@ from .model_families import FAMILIES, layout_of
 from .model_files import CONFIG, FolderFiles, HubFiles, ModelFiles
 from .model_safetensors import open_checkpoint
 from .sae_directory import neuronpedia_model
+
+_LAYER_COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+_MOST_LAYERS = 10_000
 
 
 def read_hub(name_or_folder: str | Path, name: str | None = None, *, allow_pickle: bool = False) -> LanguageModel:
@@ -76,7 +80,8 @@ def _read_from_hub(source: str, name: str, *, allow_pickle: bool) -> LanguageMod
 
 
 def _read(files: ModelFiles, spec: str, name: str, *, allow_pickle: bool) -> LanguageModel:
-    family = FAMILIES.get(_model_type(files))
+    config = _config(files)
+    family = FAMILIES.get(str(config.get("model_type")))
     checkpoint = open_checkpoint(files, allow_pickle=allow_pickle)
     layout = layout_of(family, checkpoint) if family and checkpoint else None
     if checkpoint is None or layout is None:
@@ -88,11 +93,20 @@ def _read(files: ModelFiles, spec: str, name: str, *, allow_pickle: bool) -> Lan
     return read_stored(files, checkpoint, layout, name)
 
 
-def _model_type(files: ModelFiles) -> str:
+def _config(files: ModelFiles) -> dict[str, Any]:
+    """Return what config.json says, or raise `WeightsError` where no library should get to read it."""
     config = json.loads((files.folder / CONFIG).read_text(encoding="utf-8"))
     if not isinstance(config, dict):
         raise WeightsError(f"{CONFIG} of the model {files.source} is no object; download it again")
-    return str(config.get("model_type"))
+    for part in (config, *config.values()):
+        for key in _LAYER_COUNTS if isinstance(part, dict) else ():
+            count = part.get(key, 0)
+            # transformers makes a list of the layers, or of their names, before anybody looks at it.
+            if isinstance(count, int | float) and not count <= _MOST_LAYERS:
+                raise WeightsError(
+                    f"{CONFIG} of the model {files.source} has {key} above {_MOST_LAYERS:,}; download it again"
+                )
+    return config
 
 
 def _official_name(source: str) -> tuple[str, set[str]]:

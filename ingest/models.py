@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from ..catalogue.errors import NotFoundError
+from ..catalogue.given_path import given_path
 from .inputs import LanguageModel
 from .model_gguf import read_gguf
 from .model_hub import read_hub
@@ -23,7 +23,7 @@ def read_model(spec: str, name: str | None = None, *, allow_pickle: bool = False
         NotFoundError: no such file, folder or hub model.
         WeightsError: it is there, but no usable language model.
     """
-    path = Path(spec).expanduser()
+    path = given_path(spec)
     if spec and path.is_dir():
         return read_hub(path, name, allow_pickle=allow_pickle)
     if path.is_file():

@@ -169,4 +169,6 @@ def repository_folders(repository: str) -> list[str]:
 
 def natural_order(name: str) -> list[tuple[int, str]]:
     """Return a sort key by which layer_2 comes before layer_10."""
-    return [(int(part), "") if part.isdecimal() and part.isascii() else (-1, part) for part in re.split(r"(\d+)", name)]
+    return [
+        (int(part), "") if part.isdecimal() and part.isascii() else (-1, part) for part in re.split(r"(\d{1,99})", name)
+    ]

@@ -23,6 +23,9 @@ from .inputs import Vocabulary
 SENTENCEPIECE_SPACE = "▁"
 WORDPIECE_CONTINUATION = "##"
 
+_MOST_TOKENS = 10_000_000
+"""A tokenizer of more is damaged: every id up to the highest one takes room, used or not."""
+
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 # What a part of a Hugging Face `tokenizers` pipeline, written as JSON, says about the spelling of the tokens.
@@ -221,6 +224,8 @@ def vocabulary_from_transformers(tokenizer: Any) -> Vocabulary:
     tokenizer's pipeline nor its tokens tell how they are spelt.
     """
     d_vocab = max([len(tokenizer), *(token_id + 1 for token_id in tokenizer.get_vocab().values())])
+    if d_vocab > _MOST_TOKENS:
+        raise WeightsError(f"the tokenizer has a token of the id {d_vocab - 1:,}; its files are damaged")
     raw = [token or "" for token in _raw_tokens(tokenizer, d_vocab)]
     added = dict(getattr(tokenizer, "added_tokens_decoder", {}))
     special = {*tokenizer.all_special_ids, *(token_id for token_id, token in added.items() if token.special)}

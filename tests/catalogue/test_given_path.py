@@ -1,4 +1,4 @@
-"""Names that no file can have, wherever the command line takes one."""
+"""Names that no file can have, and numbers without end, wherever the command line takes one."""
 
 from __future__ import annotations
 
@@ -34,3 +34,12 @@ def test_the_home_folder_is_spelt_out(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("HOME", str(tmp_path))
     assert given_path("~/x.duckdb") == tmp_path / "x.duckdb"
     assert given_path("x.duckdb") == Path("x.duckdb")
+
+
+@pytest.mark.parametrize("line", [["q", "tokens_of", "tiny/29-mlp", "9" * 5000], ["show", f"tiny/29-mlp/{'9' * 5000}"]])
+def test_a_number_of_thousands_of_digits_is_refused(
+    featdex: Callable[..., tuple[int, str, str]], line: list[str]
+) -> None:
+    code, _, err = featdex(*line)
+    assert code in (1, 2, 3)
+    assert (err.startswith("featdex: "), err.count("\n")) == (True, 1)
