@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_group
 
-from . import cli_care, cli_read, cli_show
+from . import cli_care, cli_read, cli_report, cli_show
 from .cli_common import Settings, VerbGroup, example, narrate
 from .errors import ExitCode, FeatdexError, UsageError
 
@@ -143,6 +143,7 @@ def options(
 cli_read.register(app)
 cli_show.register(app)
 cli_care.register(app)
+cli_report.register(app)
 
 
 def run(arguments: list[str]) -> int:

@@ -37,6 +37,10 @@ def test_the_only_top_level_package_is_featdex(names: list[str]) -> None:
         "ingest/data/bloom2024_words.json",
         "ingest/data/demo_sae/sae_weights.safetensors",
         "ingest/data/LICENSES.md",
+        "catalogue/report_page/index.html",
+        "catalogue/report_page/js/main.js",
+        "catalogue/report_page/vendor/uPlot.iife.min.js",
+        "catalogue/report_page/vendor/LICENSES.md",
     ],
 )
 def test_data_and_queries_are_in_it(names: list[str], path: str) -> None:

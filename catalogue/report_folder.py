@@ -1,0 +1,86 @@
+"""The folder of a report: written beside its place and then swapped in, so that there is the old one or the new."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from .errors import FeatdexError, UsageError
+from .file import featdex_version
+
+MARK = "featdex-report.json"
+
+
+def require_place(out: Path) -> Path:
+    """Return the folder that a report will be, links followed.
+
+    Raises:
+        UsageError: It is a file, or a folder with anything in it but a report, or its parent is missing.
+    """
+    place = out.resolve()
+    if place.is_dir():
+        if any(place.iterdir()) and not (place / MARK).is_file():
+            raise UsageError(f"{out} is a folder, but no featdex report; name a new one")
+        if place in (Path.cwd(), *Path.cwd().parents):
+            raise UsageError(f"{out} is the folder you are in, and would be replaced; name another one")
+    elif place.exists():
+        raise UsageError(f"{out} is a file; name a folder for the report")
+    elif not place.parent.is_dir():
+        raise UsageError(f"there is no folder {out.parent}; make it first")
+    return place
+
+
+@contextmanager
+def replacing_folder(out: Path) -> Iterator[Path]:
+    """Give a new folder that takes the place of `out` only when the block ends well.
+
+    Raises:
+        UsageError: `out` can't be replaced: see `require_place`.
+        FeatdexError: The disk is full, or the folder can't be written.
+    """
+    place = require_place(out)
+    scratch = place.with_name(f".{place.name}.{os.getpid()}.part")
+    old = place.with_name(f".{place.name}.{os.getpid()}.old")
+    try:
+        scratch.mkdir()
+        yield scratch
+        if place.exists():
+            place.rename(old)
+        try:
+            scratch.rename(place)
+        except BaseException:
+            if old.exists():
+                old.rename(place)
+            raise
+    except OSError as error:
+        raise FeatdexError(f"cannot write {out}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def write_page(folder: Path) -> int:
+    """Write the page itself, its scripts and libraries, and the mark of a report; return the bytes."""
+    n_bytes = _copy(files("featdex.catalogue") / "report_page", folder)
+    mark = json.dumps({"made_by": f"featdex {featdex_version()}", "open": "index.html"}) + "\n"
+    (folder / MARK).write_text(mark, encoding="utf-8")
+    return n_bytes + len(mark)
+
+
+def _copy(source: Traversable, target: Path) -> int:
+    target.mkdir(exist_ok=True)
+    n_bytes = 0
+    for entry in source.iterdir():
+        if entry.is_dir():
+            n_bytes += _copy(entry, target / entry.name)
+        else:
+            content = entry.read_bytes()
+            (target / entry.name).write_bytes(content)
+            n_bytes += len(content)
+    return n_bytes
