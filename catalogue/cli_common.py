@@ -19,7 +19,7 @@ from typer.core import TyperGroup
 
 from .display import printable
 from .errors import FeatdexError, UsageError
-from .formats import Answer, Format, inert_json, read, write, write_parquet
+from .formats import LISTS, Answer, Format, inert_json, read, write, write_parquet
 from .given_path import given_path
 
 if TYPE_CHECKING:
@@ -124,6 +124,11 @@ def emit(relation: duckdb.DuckDBPyRelation, form: Format | None) -> bool:
         UsageError: Parquet was asked for on a terminal.
         QueryError, NotFoundError: The query fails.
     """
+    if form in LISTS:
+        from .lists import write_list
+
+        sys.stdout.flush()
+        return write_list(relation, form, sys.stdout.buffer, narrate=narrate) > 0
     if form is not Format.PARQUET:
         return emit_answer(read(relation), form)
     if sys.stdout.isatty():
@@ -136,8 +141,8 @@ def emit(relation: duckdb.DuckDBPyRelation, form: Format | None) -> bool:
 def emit_answer(answer: Answer, form: Format | None) -> bool:
     """Write an answer to stdout; see `emit`."""
     form = form or (Format.TABLE if sys.stdout.isatty() else Format.CSV)
-    if form is Format.PARQUET:
-        raise UsageError("only answers to questions and SQL can be parquet")
+    if form is Format.PARQUET or form in LISTS:
+        raise UsageError(f"only answers to questions and SQL can be {form.value}")
     if not (answer.is_empty and form in (Format.TABLE, Format.MD)):
         sys.stdout.flush()
         write(answer, form, sys.stdout.buffer, width=terminal_width())
@@ -161,7 +166,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """
     scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with scratch.open("wb") as stream:
+        with scratch.open("w+b") as stream:
             yield stream
         scratch.replace(path)
     except OSError as error:

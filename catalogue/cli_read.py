@@ -1,34 +1,20 @@
-"""The verbs that ask and print tables: top, q, ls, sql, export."""
+"""The verbs that ask and print tables: top, q, ls, sql."""
 
 from __future__ import annotations
 
 import re
 import sys
 from collections.abc import Container
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .cli_common import (
-    FormatOption,
-    SaeOption,
-    catalogue_of,
-    db_path,
-    emit,
-    emit_answer,
-    example,
-    narrate,
-    replacing,
-)
+from .cli_common import FormatOption, SaeOption, catalogue_of, emit, emit_answer, example, narrate
 from .display import printable
 from .errors import NotFoundError, UsageError
-from .formats import Answer, Format, read, write, write_parquet
-from .given_path import given_path
+from .formats import Answer, Format
 
 if TYPE_CHECKING:
-    import duckdb
-
     from .catalogue import Catalogue, Question
 
 ValuesArgument = Annotated[
@@ -47,7 +33,6 @@ def register(app: typer.Typer) -> None:
     app.command(
         epilog=example('featdex sql "SELECT sae, feature, kurtosis FROM features ORDER BY kurtosis DESC LIMIT 5"')
     )(sql)
-    app.command(epilog=example("featdex export enriched_for set_name=girls_names n=100 -o girls_names.csv"))(export)
 
 
 def top(
@@ -93,7 +78,7 @@ def q(
 ) -> None:
     """Ask a saved question."""
     with catalogue_of(context) as catalogue:
-        if not emit(_ask(catalogue, name, values or []), form):
+        if not emit(catalogue.query(name, **named_values(catalogue, name, values or [])), form):
             raise NotFoundError(f"{name} finds nothing with these parameters")
 
 
@@ -137,45 +122,8 @@ def sql(
             narrate("no rows")
 
 
-def export(
-    context: typer.Context,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The file; its ending names the format.")],
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A question or view.")] = None,
-    values: ValuesArgument = None,
-    text: Annotated[str | None, typer.Option("--sql", metavar="TEXT", help="SQL instead of a question.")] = None,
-    form: FormatOption = None,
-) -> None:
-    """Write the answer to a question, or to SQL, to a file: whole or not at all."""
-    if (name is None) == (text is None):
-        raise UsageError("export takes a question or --sql TEXT, one of the two")
-    form = form or _format_of(output)
-    output = given_path(output)
-    source = db_path(context)
-    if output.exists() and source.exists() and output.samefile(source):
-        raise UsageError(f"{output} is the catalogue itself; name another file")
-    if output.is_dir():
-        raise UsageError(f"{output} is a folder; name a file")
-    with catalogue_of(context) as catalogue:
-        relation = catalogue.sql(text) if text is not None else _ask(catalogue, name or "", values or [])
-        with replacing(output) as stream:
-            if form is Format.PARQUET:
-                write_parquet(relation, stream)
-            else:
-                write(read(relation), form, stream)
-    narrate(f"wrote {output}")
-
-
-def _format_of(output: Path) -> Format:
-    ending = output.suffix.removeprefix(".").lower()
-    known = {"tex" if form is Format.LATEX else form.value: form for form in Format}
-    for form in (Format.TABLE, Format.SPREADSHEET):
-        del known[form.value]
-    if ending not in known:
-        raise UsageError(f"{output} does not end in {', '.join(known)}; say -f FORMAT")
-    return known[ending]
-
-
-def _ask(catalogue: Catalogue, name: str, texts: list[str]) -> duckdb.DuckDBPyRelation:
+def named_values(catalogue: Catalogue, name: str, texts: list[str]) -> dict[str, Any]:
+    """Return the values that a command line gives to the parameters of a question, by name or in order."""
     named: dict[str, Any] = {}
     in_order = []
     for text in texts:
@@ -187,8 +135,8 @@ def _ask(catalogue: Catalogue, name: str, texts: list[str]) -> duckdb.DuckDBPyRe
         else:
             in_order.append(typed(text))
     if in_order:
-        named |= _by_name(catalogue.question(name), in_order, named)
-    return catalogue.query(name, **named)
+        named = _by_name(catalogue.question(name), in_order, named) | named
+    return named
 
 
 def _by_name(question: Question, values: list[Any], taken: Container[str]) -> dict[str, Any]:

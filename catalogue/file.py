@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import duckdb
@@ -32,11 +31,14 @@ _BASE_CONFIG = {"autoinstall_known_extensions": "false", "autoload_known_extensi
 # DuckDB would keep what it writes in memory, up to most of the machine's; beside an ingest that has to stay small.
 _WRITER_CONFIG = _BASE_CONFIG | {"memory_limit": "256MB"}
 # Whoever made the file may have put anything into its views and macros: they reach nothing but the file.
-_READER_CONFIG = _BASE_CONFIG | {"enable_external_access": "false", "lock_configuration": "true"}
+_READER_CONFIG = _BASE_CONFIG | {"enable_external_access": "false"}
 
 
 def featdex_version() -> str:
     """Return the installed version of featdex, or `"unknown"` in a bare source tree."""
+    # Slow to import, and of no use to a shell that completes a word.
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version("featdex")
     except PackageNotFoundError:
@@ -79,7 +81,7 @@ def _connect(
     deadline = time.monotonic() + wait
     while True:
         try:
-            return duckdb.connect(str(path), read_only=read_only, config=dict(config))
+            return _quiet(duckdb.connect(str(path), read_only=read_only, config=dict(config)), locked=read_only)
         except duckdb.Error as error:
             fault = open_fault(path, error, one_line(error), read_only=read_only)
             if not isinstance(fault, LockedError) or time.monotonic() >= deadline:
@@ -88,6 +90,14 @@ def _connect(
                 narrate(f"waiting: {fault}")
                 narrate = None
             time.sleep(0.1)
+
+
+def _quiet(connection: duckdb.DuckDBPyConnection, *, locked: bool) -> duckdb.DuckDBPyConnection:
+    """Keep DuckDB's progress bar from stdout, which is for data; then lock the configuration of a reader."""
+    connection.execute("SET enable_progress_bar = false")
+    if locked:
+        connection.execute("SET lock_configuration = true")
+    return connection
 
 
 def schema_version(path: Path, connection: duckdb.DuckDBPyConnection) -> int:

@@ -31,7 +31,8 @@ class Format(StrEnum):
     """Output formats of the command line.
 
     csv and tsv are exact, for programs. A spreadsheet computes the text of a cell that begins like a formula, so for
-    these there is `spreadsheet`: csv in which such text has an apostrophe before it.
+    these there is `spreadsheet`: csv in which such text has an apostrophe before it. The last four are no tables but
+    what other tools take: see `lists`.
     """
 
     TABLE = "table"
@@ -43,6 +44,14 @@ class Format(StrEnum):
     LATEX = "latex"
     SPREADSHEET = "spreadsheet"
     PARQUET = "parquet"
+    RNK = "rnk"
+    GMT = "gmt"
+    NEURONPEDIA = "neuronpedia"
+    STEERING = "steering"
+
+
+LISTS = (Format.RNK, Format.GMT, Format.NEURONPEDIA, Format.STEERING)
+"""The formats of `lists`."""
 
 
 class Answer(NamedTuple):
@@ -99,7 +108,7 @@ def write(answer: Answer, form: Format, stream: BinaryIO, *, width: int | None =
 
     Args:
         answer: What to write; its rows are used up.
-        form: Any format but parquet, for which see `write_parquet`.
+        form: Any format but parquet, for which see `write_parquet`, and those of `lists.write_list`.
         stream: Where to.
         width: Columns of the terminal that shows it, None where none does: longer lines of `Format.TABLE` lose the ends
             of lists, links and text, and control characters of csv and tsv are spelled out, for they could steer it.
@@ -121,12 +130,14 @@ def write(answer: Answer, form: Format, stream: BinaryIO, *, width: int | None =
             lines = _json_array(answer)
         case Format.PARQUET:
             raise ValueError("parquet is no text")
+        case _:
+            raise ValueError(f"{form} is no table")
     for line in lines:
         stream.write(f"{line}\n".encode())
 
 
-def write_parquet(relation: duckdb.DuckDBPyRelation, stream: BinaryIO) -> None:
-    """Write the rows of a relation as parquet, with their exact types.
+def write_parquet(relation: duckdb.DuckDBPyRelation, stream: BinaryIO) -> int:
+    """Write the rows of a relation as parquet, with their exact types; return their number.
 
     Raises:
         FeatdexError: Parquet can't hold one of the types.
@@ -143,6 +154,7 @@ def write_parquet(relation: duckdb.DuckDBPyRelation, stream: BinaryIO) -> None:
         parquet.write_table(table, stream)
     except pa.ArrowException as error:
         raise FeatdexError(f"can't write this as parquet: {' '.join(str(error).split())}; cast the column") from error
+    return int(table.num_rows)
 
 
 class _LastLine:

@@ -37,7 +37,7 @@ COMMANDS = dict(commands(typer.main.get_command(cli.app)))
 READING = [
     path
     for path in COMMANDS
-    if not path or path[0] in {"top", "q", "ls", "sql", "shell", "export", "doctor", "migrate", "show", "sets"}
+    if not path or path[0] in {"top", "q", "ls", "sql", "shell", "export", "doctor", "migrate", "show", "sets", "saes"}
 ]
 
 
@@ -208,7 +208,7 @@ def test_export_writes_every_format(featdex: Featdex, ending: str) -> None:
         assert output.read_text() == featdex("q", "enriched_for", "girls_names", "n=5", "-f", ending)[1]
     else:
         assert duckdb.connect().execute(f"SELECT count(*) FROM '{output}'").fetchall() == [(5,)]
-    assert [path.name for path in Path.cwd().iterdir()] == [output.name]
+    assert sorted(path.name for path in Path.cwd().iterdir()) == [output.name, f"{output.name}.json"]
 
 
 def test_export_takes_sql_and_a_format(featdex: Featdex) -> None:

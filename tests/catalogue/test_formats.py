@@ -17,7 +17,7 @@ import pytest
 from featdex.catalogue.catalogue import Catalogue
 from featdex.catalogue.display import printable, visible_token
 from featdex.catalogue.errors import FeatdexError, QueryError
-from featdex.catalogue.formats import Answer, Format, inert_json, read, write, write_parquet
+from featdex.catalogue.formats import LISTS, Answer, Format, inert_json, read, write, write_parquet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
@@ -261,7 +261,7 @@ def test_a_spreadsheet_gets_no_formula(formula: str) -> None:
 @given(st.lists(st.tuples(texts, st.text("\x1b\x9b\u202e\x7f\u2028\n\t a", max_size=5)), min_size=1, max_size=4))
 def test_nothing_steers_a_terminal_in_any_format(rows: list[tuple[str, str]]) -> None:
     for form in Format:
-        if form is not Format.PARQUET:
+        if form is not Format.PARQUET and form not in LISTS:
             text = text_of(answer(["token", "name"], ["VARCHAR", "VARCHAR"], rows), form, width=80)
             steering = [c for c in text.replace("\n", "") if unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp")]
             # Between the columns of tsv stands a tab, which is spelled out too.

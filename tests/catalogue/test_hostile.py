@@ -14,7 +14,7 @@ import duckdb
 import pytest
 from featdex.catalogue.cli import run
 from featdex.catalogue.file import create
-from featdex.catalogue.formats import Format
+from featdex.catalogue.formats import LISTS, Format
 from featdex.catalogue.write import SaeRows, write_sae
 
 Featdex = Callable[..., tuple[int, str, str]]
@@ -134,7 +134,7 @@ def test_any_name_of_a_set_can_be_asked_for(hostile: Path, featdex: Featdex, nam
         assert connection.execute("SELECT count(*) FROM feature").fetchall() == [(12,)]
 
 
-@pytest.mark.parametrize("form", [form for form in Format if form is not Format.PARQUET])
+@pytest.mark.parametrize("form", [form for form in Format if form not in (Format.PARQUET, *LISTS)])
 def test_no_name_steers_or_breaks_what_shows_it(hostile: Path, featdex: Featdex, form: Format) -> None:
     code, out, err = featdex("--db", str(hostile), "q", "sets_of", "*", "3", "-f", form.value)
     assert (code, err) == (0, "")

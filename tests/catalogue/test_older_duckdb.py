@@ -53,6 +53,7 @@ ANSWERED = [
     "FROM enrichments LIMIT 3",
     "FROM top_tokens LIMIT 3",
     "FROM coverage",
+    "FROM set_members",
 ]
 
 
