@@ -10,13 +10,18 @@ import math
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import duckdb
 
 from .errors import UsageError, nearest
 from .file import DEFAULT_WAIT_SECONDS, open_reader, translated
 from .schema import sql_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from .plot_picture import Look
 
 
 class Parameter(NamedTuple):
@@ -149,6 +154,23 @@ class Catalogue:
         if name not in known:
             raise UsageError(f"no question {name!r}{nearest(name, known) or '; featdex ls lists them'}")
         return known[name]
+
+    def plot(self, kind: str, /, look: Look | None = None, **parameters: Any) -> Figure:
+        """Draw a picture of the catalogue: `cat.plot("skewness", sae="*-mlp").savefig("skewness.pdf")`.
+
+        Args:
+            kind: `skewness`, `manhattan`, `sets`, `percentiles` or `heatmap`.
+            look: Width, size, title and font; by default a column of a paper.
+            **parameters: Those of `plot_KIND.read_KIND`, such as `set_name` or `sae`.
+
+        Raises:
+            UsageError, NotFoundError: No such picture, parameter, set or SAE.
+            FeatdexError: Matplotlib is not installed.
+        """
+        from .plot import figure_of, read_picture
+        from .plot_picture import Look
+
+        return figure_of(read_picture(self, kind, **parameters), look or Look())
 
     def close(self) -> None:
         """Let go of the file."""

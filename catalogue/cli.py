@@ -1,8 +1,9 @@
 """The command `featdex`: its options, its verbs and what becomes of a fault.
 
-The verbs that read are in `cli_read`, `cli_show` and `cli_care`. Those that write come from `featdex.ingest`, or from
-anybody, through the entry-point group `featdex.commands`: each entry is a function `register(app: typer.Typer)`. They
-are loaded only for the help page and for a verb that is none of the reading ones, so reading needs no torch.
+The verbs that read are in `cli_read`, `cli_show`, `cli_care` and `cli_plot`. Those that write come from
+`featdex.ingest`, or from anybody, through the entry-point group `featdex.commands`: each entry is a function
+`register(app: typer.Typer)`. They are loaded only for the help page and for a verb that is none of the reading ones, so
+reading needs no torch.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command, get_group
 
-from . import cli_care, cli_export, cli_read, cli_report, cli_show, completion
+from . import cli_care, cli_export, cli_plot, cli_read, cli_report, cli_show, completion
 from .cli_common import Settings, VerbGroup, example, narrate
 from .errors import ExitCode, FeatdexError, UsageError
 
@@ -192,6 +193,7 @@ cli_export.register(app)
 cli_show.register(app)
 cli_care.register(app)
 cli_report.register(app)
+cli_plot.register(app)
 
 
 def run(arguments: list[str]) -> int:

@@ -76,6 +76,7 @@ def known_batches(
     wait: float = DEFAULT_WAIT_SECONDS,
     *,
     allow_pickle: bool = False,
+    only: str | None = None,
 ) -> Iterator[Batch | Unreadable]:
     """Yield what the catalogue holds, model by model, each read when its turn comes.
 
@@ -84,6 +85,7 @@ def known_batches(
         options: Device, memory and threads; what changes numbers is taken from the ledger.
         wait: Seconds to wait for a writer.
         allow_pickle: Read pickled checkpoints too.
+        only: Slug of the one SAE that is wanted; all by default.
 
     Raises:
         NotFoundError: The catalogue holds no SAE.
@@ -94,6 +96,8 @@ def known_batches(
     if not entries:
         raise NotFoundError(f"{path} holds no SAE yet; name a source: featdex ingest SOURCE --model MODEL")
     for slug, entry in entries.items():
+        if only not in (None, slug):
+            continue
         stored = entry.params.get("origin")
         if not stored:
             yield Unreadable([slug], NotFoundError("the ledger does not say where it came from; name its source"))

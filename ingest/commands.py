@@ -23,6 +23,7 @@ from ..catalogue.errors import NotFoundError, UsageError, nearest
 from ..catalogue.formats import Answer
 from .choices import choose_sets as choose_sets
 from .choices import make_options
+from .plot_commands import register as register_plots
 from .set_commands import register as register_sets
 from .spot_commands import register as register_spot_check
 
@@ -40,6 +41,7 @@ def register(app: typer.Typer) -> None:
     app.command("saes", epilog=example("featdex saes 'gpt2*'"))(saes_command)
     register_sets(app)
     register_spot_check(app)
+    register_plots(app)
     app.command("demo", epilog=example("featdex --db demo.duckdb demo"))(demo_command)
 
 

@@ -124,7 +124,7 @@ def _check_job(path: str | os.PathLike[str], batch: Batch, job: Job, spots: list
     faults = Faults()
     with closing(open_reader(path, wait=wait)) as connection:
         stored = _Stored(connection, spots[0].sae_id, slug)
-        other = stored.other_inputs(batch.model, dictionary)
+        other = other_inputs(connection, spots[0].sae_id, batch.model, dictionary)
         if other:
             faults.add(f"{slug} was computed from another {', '.join(other)} than is there now", [slug])
             return faults.finding(f"{CHECK} of {slug}", "")
@@ -137,31 +137,28 @@ def _check_job(path: str | os.PathLike[str], batch: Batch, job: Job, spots: list
     return faults.finding(f"{CHECK} of {slug}", promise)
 
 
+def other_inputs(connection: Any, sae_id: int, model: LanguageModel, dictionary: FeatureDictionary) -> list[str]:
+    """Return which inputs of an SAE's rows are not those at hand: decoder, unembedding, tokenizer."""
+    ((weights, d_sae, unembedding, tokenizer),) = rows(
+        connection,
+        "SELECT s.weights_sha256, s.d_sae, m.unembed_sha256, m.tokenizer_sha256"
+        " FROM sae s JOIN model m USING (model_id) WHERE s.sae_id = $sae",
+        {"sae": sae_id},
+    )
+    found = {
+        "decoder": dictionary.weights_sha256 == weights and dictionary.d_sae == d_sae,
+        "unembedding": array_sha256(model.W_U) == unembedding,
+        "tokenizer": model.vocabulary.sha256 == tokenizer,
+    }
+    return [name for name, is_same in found.items() if not is_same]
+
+
 class _Stored:
     """What the catalogue has of one SAE."""
 
     def __init__(self, connection: Any, sae_id: int, slug: str) -> None:
         self._connection, self._sae_id = connection, sae_id
         self.sets = sets_of_sae(connection, slug)
-        ((self.weights, self.unembedding, self.tokenizer),) = rows(
-            connection,
-            "SELECT s.weights_sha256, m.unembed_sha256, m.tokenizer_sha256"
-            " FROM sae s JOIN model m USING (model_id) WHERE s.sae_id = $sae",
-            {"sae": sae_id},
-        )
-
-    def other_inputs(self, model: LanguageModel, dictionary: FeatureDictionary) -> list[str]:
-        """Return which of the inputs are not those that were ingested."""
-        found = {
-            "decoder": dictionary.weights_sha256 == self.weights and dictionary.d_sae == self._d_sae(),
-            "unembedding": array_sha256(model.W_U) == self.unembedding,
-            "tokenizer": model.vocabulary.sha256 == self.tokenizer,
-        }
-        return [name for name, is_same in found.items() if not is_same]
-
-    def _d_sae(self) -> int:
-        ((d_sae,),) = rows(self._connection, "SELECT d_sae FROM sae WHERE sae_id = $sae", {"sae": self._sae_id})
-        return int(d_sae)
 
     def of_feature(self, table: str, feature: int, columns: str) -> list[tuple[Any, ...]]:
         """Return the rows that a table has of a feature."""

@@ -37,8 +37,11 @@ COMMANDS = dict(commands(typer.main.get_command(cli.app)))
 READING = [
     path
     for path in COMMANDS
-    if not path or path[0] in {"top", "q", "ls", "sql", "shell", "export", "doctor", "migrate", "show", "sets", "saes"}
+    if not path
+    or path[0] in {"top", "q", "ls", "sql", "shell", "export", "doctor", "migrate", "show", "sets", "saes", "plot"}
 ]
+# These read the weights, which the small catalogue was not made from.
+READING = [path for path in READING if path not in {("plot", "logits"), ("plot", "running-sum")}]
 
 
 def example_of(path: tuple[str, ...]) -> str:
