@@ -152,6 +152,11 @@ class _Watch:
         return max(busy - self._busy - (_own_seconds() - self._own), 0.0) / seconds
 
 
+def watch() -> _Watch:
+    """Start to tell how busy others are: `stop()` gives the cores they used since."""
+    return _Watch()
+
+
 def _busy_seconds() -> float | None:
     """Return the seconds that all cores were not idle, those taken by a hypervisor included."""
     counters = Path("/proc/stat")

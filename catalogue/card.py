@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from .display import printable, short_number, visible_token
-from .errors import NotFoundError, UsageError, nearest
+from .errors import NotFoundError, QueryError, UsageError, nearest
 from .formats import read
 from .tables import FEATURE
 
@@ -16,9 +17,17 @@ if TYPE_CHECKING:
 
 N_TOKENS = 10
 N_SETS = 5
+N_EXPLAINING = 4
 _STATISTICS = tuple(column.name for column in FEATURE.columns if column.sql_type == "FLOAT")
 _SPARKS = "▁▂▃▄▅▆▇█"
+_EXPLANATIONS = (
+    "SELECT text, method, explainer, score FROM explanation WHERE sae_id = ? AND feature = ?"
+    " ORDER BY score DESC NULLS LAST, method, explainer, text"
+)
+_TAGS = "SELECT tag, note FROM tag WHERE sae_id = ? AND feature = ? ORDER BY tag"
+_FACTS = ("sae", "feature", "label", "model", "kind", "layer", "hook_name", "url", "dead")
 _LEFT_WIDTH = 44
+_WIDTH = 100
 _MOST_DIGITS = 18
 """Of the number of a feature; Python refuses to read one of thousands."""
 
@@ -81,15 +90,17 @@ def feature_card(catalogue: Catalogue, address: str) -> dict[str, Any]:
     token_columns = ("rank", "token", "raw", "weight", "token_id")
     tokens = [{name: token[name] for name in token_columns} for token in tokens]
     return {
-        **{name: row[name] for name in ("sae", "feature", "model", "kind", "layer", "hook_name", "url", "dead")},
+        **{name: row[name] for name in _FACTS},
+        "role": _role(catalogue, row["sae_id"], feature),
         "statistics": {name: {"value": value, "percentile": percentiles[name]} for name, value in values.items()},
         "histogram": {"min": low, "max": high, "counts": counts},
         "top_tokens": [token for token in tokens if token["rank"] > 0],
         "bottom_tokens": [token for token in tokens if token["rank"] < 0],
         "promoted_sets": _sets(catalogue, row["sae_id"], feature, +1),
         "suppressed_sets": _sets(catalogue, row["sae_id"], feature, -1),
-        "explanations": _texts(catalogue, "text", "explanation", row["sae_id"], feature),
-        "tags": _texts(catalogue, "concat_ws(': ', tag, note)", "tag", row["sae_id"], feature),
+        "explaining_sets": _explaining(catalogue, slug, feature),
+        "explanations": _noted(catalogue, _EXPLANATIONS, row["sae_id"], feature),
+        "tags": _noted(catalogue, _TAGS, row["sae_id"], feature),
     }
 
 
@@ -124,19 +135,34 @@ def _sets(catalogue: Catalogue, sae_id: int, feature: int, direction: int) -> li
     ).dicts()
 
 
-def _texts(catalogue: Catalogue, column: str, table: str, sae_id: int, feature: int) -> list[str]:
-    found = catalogue.sql(f"SELECT {column} AS text FROM {table} WHERE sae_id = ? AND feature = ?", [sae_id, feature])
-    return [row["text"] for row in read(found).dicts()]
+def _role(catalogue: Catalogue, sae_id: int, feature: int) -> str | None:
+    # A catalogue whose questions are older has no roles.
+    with suppress(QueryError):
+        found = catalogue.sql(
+            "SELECT _role(f.cos_kurtosis, f.cos_skewness, f.cos_std, 10, 0.005) AS role"
+            " FROM feature f WHERE f.sae_id = ? AND f.feature = ?",
+            [sae_id, feature],
+        )
+        return next((str(role) for (role,) in read(found).rows if role is not None), None)
+    return None
+
+
+def _explaining(catalogue: Catalogue, slug: str, feature: int) -> list[dict[str, Any]]:
+    """Return the smallest list of sets that explains the feature; none where the catalogue's questions are older."""
+    with suppress(UsageError):
+        columns = ("set_name", "n_tokens", "z", "z_given", "r2", "explains")
+        found = read(catalogue.query("independent_sets_of", sae=slug, feature=feature)).dicts()
+        return [{name: row[name] for name in columns} for row in found]
+    return []
+
+
+def _noted(catalogue: Catalogue, query: str, sae_id: int, feature: int) -> list[dict[str, Any]]:
+    return read(catalogue.sql(query, [sae_id, feature])).dicts()
 
 
 def render_card(card: dict[str, Any]) -> str:
     """Return the card as text of one screen; tokens with visible spaces, nothing that can steer a terminal."""
-    place = ", ".join(
-        printable(str(part))
-        for part in (card["kind"], f"layer {card['layer']}" if card["layer"] is not None else None, card["hook_name"])
-        if part is not None
-    )
-    lines = [f"{printable(card['sae'])}/{card['feature']}  ({place}){'  dead' if card['dead'] else ''}"]
+    lines = [_fitted(_title(card), _WIDTH).rstrip()]
     lines += [printable(card["url"])] if card["url"] else []
     lines += ["", *_side_by_side(_statistic_lines(card["statistics"]))]
     histogram = card["histogram"]
@@ -151,9 +177,38 @@ def render_card(card: dict[str, Any]) -> str:
         "",
         *_columns("sets, z, q", _set_lines(card["promoted_sets"]), "sets, z, q", _set_lines(card["suppressed_sets"])),
     ]
-    lines += [f"explanation: {printable(text)}" for text in card["explanations"]]
-    lines += [f"tag: {printable(text)}" for text in card["tags"]]
+    lines += [_fitted(line, _WIDTH) for line in _note_lines(card)]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _title(card: dict[str, Any]) -> str:
+    parts = (
+        card["kind"],
+        f"layer {card['layer']}" if card["layer"] is not None else None,
+        card["hook_name"],
+        f"{card['role']} feature" if card["role"] not in (None, "other") else None,
+    )
+    place = ", ".join(str(part) for part in parts if part is not None)
+    label = f"  {card['label']}" if card["label"] else ""
+    return f"{card['sae']}/{card['feature']}{label}  ({place}){'  dead' if card['dead'] else ''}"
+
+
+def _note_lines(card: dict[str, Any]) -> list[str]:
+    """Return a line for each kind of what is known beyond the numbers: each says how much more there is."""
+    explaining = [f"{entry['set_name']} ({entry['z_given']:.3g})" for entry in card["explaining_sets"]]
+    texts = [entry["text"] for entry in card["explanations"]]
+    tags = [f"{entry['tag']}: {entry['note']}" if entry["note"] else entry["tag"] for entry in card["tags"]]
+    lines = {
+        "explained by (z given those before)": _listed(explaining, N_EXPLAINING, ", "),
+        "explanation": _listed(texts, 1, "; "),
+        "tags": _listed(tags, len(tags), "; "),
+    }
+    return [f"{label}: {text}" for label, text in lines.items() if text]
+
+
+def _listed(texts: list[str], n_shown: int, between: str) -> str:
+    more = f" and {len(texts) - n_shown} more" if len(texts) > n_shown else ""
+    return between.join(texts[:n_shown]) + more
 
 
 def sparkline(counts: list[int]) -> str:

@@ -16,6 +16,7 @@ import duckdb
 
 from .errors import UsageError, nearest
 from .file import DEFAULT_WAIT_SECONDS, open_reader, translated
+from .questions import saved_queries
 from .schema import sql_text
 
 if TYPE_CHECKING:
@@ -152,6 +153,8 @@ class Catalogue:
         """
         known = {question.name: question for question in [*self.questions(), *self.views()]}
         if name not in known:
+            if any(query.name == name for query in saved_queries()):
+                raise UsageError(f"the catalogue has no question {name!r} yet; 'featdex migrate' installs it")
             raise UsageError(f"no question {name!r}{nearest(name, known) or '; featdex ls lists them'}")
         return known[name]
 

@@ -1,9 +1,9 @@
 """The command `featdex`: its options, its verbs and what becomes of a fault.
 
-The verbs that read are in `cli_read`, `cli_show`, `cli_care` and `cli_plot`. Those that write come from
-`featdex.ingest`, or from anybody, through the entry-point group `featdex.commands`: each entry is a function
-`register(app: typer.Typer)`. They are loaded only for the help page and for a verb that is none of the reading ones, so
-reading needs no torch.
+The verbs that read are in `cli_read`, `cli_show`, `cli_care`, `cli_export`, `cli_report` and `cli_plot`, the user's
+notes in `cli_notes`. Those that compute come from `featdex.ingest`, or from anybody, through the entry-point group
+`featdex.commands`: each entry is a function `register(app: typer.Typer)`. They are loaded only for the help page and
+for a verb that is none of these, so reading needs no torch.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command, get_group
 
-from . import cli_care, cli_export, cli_plot, cli_read, cli_report, cli_show, completion
+from . import cli_care, cli_export, cli_notes, cli_plot, cli_read, cli_report, cli_show, completion
 from .cli_common import Settings, VerbGroup, example, narrate
 from .errors import ExitCode, FeatdexError, UsageError
 
@@ -194,6 +194,7 @@ cli_show.register(app)
 cli_care.register(app)
 cli_report.register(app)
 cli_plot.register(app)
+cli_notes.register(app)
 
 
 def run(arguments: list[str]) -> int:

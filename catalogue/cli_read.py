@@ -1,4 +1,4 @@
-"""The verbs that ask and print tables: top, q, ls, sql."""
+"""The verbs that ask and print tables: top, promotes, q, ls, sql."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ ValuesArgument = Annotated[
 def register(app: typer.Typer) -> None:
     """Add the verbs of this module."""
     app.command(epilog=example("featdex top girls_names --min-kurtosis 8 -n 5"))(top)
+    app.command(epilog=example("featdex promotes ' Mary' -n 5"))(promotes)
     # Unknown options are let through because a value may start with a minus sign: q outliers -skewness.
     unknown = {"ignore_unknown_options": True}
     app.command(epilog=example("featdex q outliers kurtosis n=5"), context_settings=unknown)(q)
@@ -46,28 +47,83 @@ def top(
         float | None, typer.Option(help="Largest firing density, 0 to 1; unknown ones drop out.")
     ] = None,
     max_q: Annotated[float | None, typer.Option(help="Largest q of z.")] = None,
+    role: Annotated[
+        str | None, typer.Option(help="Only prediction, suppression or partition features, or other ones.")
+    ] = None,
+    role_kurtosis: Annotated[
+        float | None,
+        typer.Option(help="Kurtosis of the cosines with W_U from which a feature predicts or suppresses [10]."),
+    ] = None,
+    role_variance: Annotated[
+        float | None, typer.Option(help="Variance of the cosines with W_U from which a feature partitions [0.005].")
+    ] = None,
     n: Annotated[int, typer.Option("-n", min=1, help="Number of rows.")] = 20,
     suppressed: Annotated[
         bool, typer.Option("--suppressed", help="The features that suppress the set instead.")
     ] = False,
     form: FormatOption = None,
 ) -> None:
-    """Show the features that promote the tokens of a set, ranked by z."""
+    """Show the features that promote the tokens of a set, ranked by z: the question enriched_for.
+
+    With --suppressed, suppressed_for. Roles are those of Universal Neurons; 'featdex ls roles' explains them.
+    """
     with catalogue_of(context) as catalogue:
         relation = catalogue.query(
             "suppressed_for" if suppressed else "enriched_for",
-            set_name=set_name,
-            sae=sae,
-            min_kurtosis=min_kurtosis,
-            max_kurtosis=max_kurtosis,
-            min_skewness=min_skewness,
-            max_density=max_density,
-            max_q=max_q,
-            n=n,
+            **_given(
+                set_name=set_name,
+                sae=sae,
+                min_kurtosis=min_kurtosis,
+                max_kurtosis=max_kurtosis,
+                min_skewness=min_skewness,
+                max_density=max_density,
+                max_q=max_q,
+                role=role,
+                role_kurtosis=role_kurtosis,
+                role_variance=role_variance,
+                n=n,
+            ),
         )
         verb = "suppresses" if suppressed else "promotes"
         if not emit(relation, form):
             raise NotFoundError(f"no feature {verb} {set_name!r} within these limits; loosen them")
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    """Return the parameters that have a value; the question knows the defaults of the others."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def promotes(
+    context: typer.Context,
+    token: Annotated[
+        str, typer.Argument(metavar="TOKEN", help="Its text, with the space (' Mary'), or its raw spelling ('ĠMary').")
+    ],
+    sae: SaeOption = None,
+    suppresses: Annotated[
+        bool, typer.Option("--suppresses", help="The features that suppress the token instead.")
+    ] = False,
+    by_id: Annotated[bool, typer.Option("--id", help="TOKEN is a token id.")] = False,
+    max_rank: Annotated[
+        int | None, typer.Option(min=1, max=20, help="Among that many most promoted tokens of the feature [20].")
+    ] = None,
+    n: Annotated[int, typer.Option("-n", min=1, help="Number of rows.")] = 20,
+    form: FormatOption = None,
+) -> None:
+    """Show the features that promote a token, ranked by its logit weight: the question features_promoting.
+
+    With --suppresses, features_suppressing.
+    """
+    if by_id and not (token.isascii() and token.isdigit()):
+        raise UsageError(f"{token!r} is no token id; leave out --id to name a token by its text")
+    with catalogue_of(context) as catalogue:
+        relation = catalogue.query(
+            "features_suppressing" if suppresses else "features_promoting",
+            **_given(token=int(token) if by_id else token, sae=sae, max_rank=max_rank, n=n),
+        )
+        if not emit(relation, form):
+            verb, end = ("suppresses", "suppressed") if suppresses else ("promotes", "promoted")
+            raise NotFoundError(f"no feature {verb} {token!r} among its {max_rank or 20} most {end} tokens")
 
 
 def q(

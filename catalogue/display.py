@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 VISIBLE_SPACE = "␣"
-TOKEN_COLUMNS = frozenset({"token", "str", "raw", "tokens", "top_tokens", "bottom_tokens"})
+TOKEN_COLUMNS = frozenset({"token", "str", "raw", "tokens", "top_tokens", "bottom_tokens", "shared_tokens"})
 """Columns whose text is tokens: spaces in it are shown as `␣`."""
 
 _NUMBERS = re.compile(r"(U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL\(.*\))")

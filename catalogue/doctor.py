@@ -80,6 +80,24 @@ _CHECKS: dict[str, tuple[str, str]] = {
         ANTI JOIN token t ON t.model_id = s.model_id AND t.token_id = i.token_id
         """,
     ),
+    "notes": (
+        "every tag and explanation is of a feature that is there, each tag once",
+        """
+        SELECT 'tag ' || g.tag || ' of ' || s.slug || '/' || g.feature || ' is there ' || count(*) || ' times, and '
+            || s.slug || ' has features 0 to ' || (s.d_sae - 1) || '; ''featdex tag --remove'' takes it out' AS fault,
+            NULL::VARCHAR AS slug
+        FROM tag g JOIN sae s ON s.sae_id = g.sae_id
+        GROUP BY s.slug, s.d_sae, g.feature, g.tag
+        HAVING count(*) > 1 OR g.feature IS NULL OR g.feature NOT BETWEEN 0 AND s.d_sae - 1
+        UNION ALL
+        SELECT 'an explanation of ' || s.slug || '/' || coalesce(x.feature::VARCHAR, 'NULL')
+            || CASE WHEN x.text IS NULL THEN ' has no text' ELSE ', which has features 0 to ' || (s.d_sae - 1) END
+            || '; ''featdex import explanations --replace'' takes it out' AS fault,
+            NULL AS slug
+        FROM explanation x JOIN sae s ON s.sae_id = x.sae_id
+        WHERE x.text IS NULL OR x.feature IS NULL OR x.feature NOT BETWEEN 0 AND s.d_sae - 1
+        """,
+    ),
     "moments": (
         "statistics are possible: kurtosis >= 1 + skewness^2, quantiles ascend, counts fit the vocabulary",
         """

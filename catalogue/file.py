@@ -65,7 +65,7 @@ def translated() -> Iterator[None]:
         text = one_line(error)
         if is_damage(error):
             raise CatalogueError(f"the catalogue is damaged: {text}; {REMEDY}") from error
-        if isinstance(error, duckdb.InvalidInputException) and re.match(r"no (token set|SAE|feature) ", text):
+        if isinstance(error, duckdb.InvalidInputException) and re.match(r"no (token|SAE|feature|role) ", text):
             raise NotFoundError(text) from error
         raise QueryError(text) from error
     except RuntimeError as error:

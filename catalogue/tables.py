@@ -259,21 +259,21 @@ SET_SUMMARY = Table(
 
 EXPLANATION = Table(
     "explanation",
-    "Explanations of features made elsewhere, imported.",
+    "Explanations of features made elsewhere, imported. They go when the neuronpedia_id or d_sae of the SAE changes.",
     _columns(
         _SAE,
         _FEATURE,
         ("text", "VARCHAR", "The explanation."),
         ("method", "VARCHAR", "How it was made."),
         ("explainer", "VARCHAR", "The model or person that made it."),
-        ("score", "FLOAT", "Its score by its own method."),
+        ("score", "FLOAT", "Its score by its own method; NULL where it has none."),
         ("source", "VARCHAR", "File or export it was read from."),
     ),
 )
 
 TAG = Table(
     "tag",
-    "The user's own notes on features.",
+    "The user's own notes on features, at most one a feature and tag. They stay whatever is computed again.",
     _columns(
         _SAE,
         _FEATURE,

@@ -213,9 +213,14 @@ def _model_id(connection: duckdb.DuckDBPyConnection, rows: SaeRows) -> int:
 
 
 def _sae_id(connection: duckdb.DuckDBPyConnection, rows: SaeRows, model_id: int) -> int:
-    found = connection.execute("SELECT sae_id FROM sae WHERE slug = ?", [rows.sae["slug"]]).fetchall()
+    found = connection.execute(
+        "SELECT sae_id, neuronpedia_id, d_sae FROM sae WHERE slug = ?", [rows.sae["slug"]]
+    ).fetchall()
     sae_id = int(found[0][0]) if found else next_id(connection, "sae", "sae_id")
-    # The id stays when the weights change, and with it the user's tags.
+    # The id stays when the weights change, and with it the user's tags. Explanations are of what Neuronpedia calls by
+    # its id: they stay with that id, and go where it, or the number of features, is another.
+    if found and found[0][1:] != (rows.sae.get("neuronpedia_id"), rows.sae["d_sae"]):
+        connection.execute("DELETE FROM explanation WHERE sae_id = ?", [sae_id])
     connection.execute("DELETE FROM sae WHERE sae_id = ?", [sae_id])
     insert_row(connection, "sae", {**rows.sae, "sae_id": sae_id, "model_id": model_id})
     return sae_id

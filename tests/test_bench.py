@@ -8,8 +8,11 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+import duckdb
 import numpy as np
 import pytest
+from featdex.catalogue.doctor import examine
+from featdex.catalogue.file import open_reader
 
 BENCH = Path(__file__).resolve().parent.parent / "bench"
 
@@ -23,6 +26,8 @@ class Benchmarks:
     engines: ModuleType
     growth: ModuleType
     job: ModuleType
+    questions: ModuleType
+    questions_catalogue: ModuleType
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +136,28 @@ def test_growth_measures_a_point(bench: Benchmarks, monkeypatch: pytest.MonkeyPa
     assert [record["features"] for record in results["points"]] == [20, 40]
     assert results["points"][1]["results_bytes"] > results["points"][0]["results_bytes"]
     assert "weights MiB" in text
+
+
+def test_every_question_is_timed_on_a_whole_catalogue(bench: Benchmarks, tmp_path: Path) -> None:
+    size = bench.questions_catalogue.Size(saes=9, features=600, sets=100, tokens=1200)
+    path = tmp_path / "questions.duckdb"
+    results, text = bench.questions.run_questions(size, path, 1)
+    n_rows = {record["question"]: record["n_rows"] for record in results["questions"]}
+    # What it times finds something: an empty answer is quick.
+    assert [question for question, n in n_rows.items() if not n and "topic" not in question] == []
+    assert bench.questions.HEADLINE in n_rows
+    assert "others" in text
+    with duckdb.connect(str(path), read_only=True) as connection:
+        counts = connection.execute(
+            "SELECT (SELECT count(*) FROM enrichment), (SELECT count(*) FROM feature_token), (FROM (SELECT"
+            " avg((kurtosis > 10)::INTEGER) FROM feature))"
+        ).fetchall()
+        assert counts[0][:2] == (9 * 600 * 100, 9 * 600 * 40)
+        assert 0.05 < counts[0][2] < 0.3
+    connection = open_reader(path)
+    orders = [finding for finding in examine(connection) if finding.check.startswith("order of ")]
+    connection.close()
+    assert [finding.detail for finding in orders if not finding.ok] == []
 
 
 def test_results_name_no_machine_and_are_json(bench: Benchmarks, tmp_path: Path) -> None:

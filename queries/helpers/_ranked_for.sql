@@ -5,7 +5,8 @@
 -- hits and tokens are those of the end of the ranking that the direction points to.
 -- The tokens are looked up for the final rows only; the set is filtered first, because rows lie sorted by SAE and set.
 CREATE OR REPLACE MACRO _ranked_for(
-    direction, set_name, sae, min_kurtosis, max_kurtosis, min_skewness, max_density, max_q, n
+    direction, set_name, sae, min_kurtosis, max_kurtosis, min_skewness, max_density, max_q, role, role_kurtosis,
+    role_variance, n
 ) AS TABLE
 WITH hits AS (
     SELECT
@@ -22,17 +23,13 @@ WITH hits AS (
         AND (min_skewness IS NULL OR f.skewness >= min_skewness)
         AND (max_density IS NULL OR pow(10, f.log10_density) <= max_density)
         AND (max_q IS NULL OR pow(10, e.log10_q) <= max_q)
+        AND (
+            role IS NULL
+            OR _role(f.cos_kurtosis, f.cos_skewness, f.cos_std, role_kurtosis, role_variance)
+            = (SELECT k.role FROM _known_role(role) k)
+        )
     ORDER BY e.z * direction DESC, e.sae_id, e.feature
     LIMIT n
-),
-words AS (
-    SELECT h.sae_id, h.feature, list(t.str ORDER BY ft.rank * direction) AS tokens
-    FROM hits h
-    JOIN feature_token ft ON ft.sae_id = h.sae_id AND ft.feature = h.feature
-    JOIN sae s ON s.sae_id = h.sae_id
-    JOIN token t ON t.model_id = s.model_id AND t.token_id = ft.token_id
-    WHERE ft.rank * direction BETWEEN 1 AND 8
-    GROUP BY h.sae_id, h.feature
 )
 SELECT
     s.slug AS sae,
@@ -51,5 +48,6 @@ SELECT
     _feature_url(s.neuronpedia_id, h.feature) AS url
 FROM hits h
 JOIN sae s ON s.sae_id = h.sae_id
-LEFT JOIN words w ON w.sae_id = h.sae_id AND w.feature = h.feature
+LEFT JOIN _words((SELECT list({'sae_id': x.sae_id, 'feature': x.feature}) FROM hits x), direction) w
+    ON w.sae_id = h.sae_id AND w.feature = h.feature
 ORDER BY h.z * direction DESC, h.sae_id, h.feature

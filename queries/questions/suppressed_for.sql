@@ -2,16 +2,20 @@
 -- Features ranked by z, smallest first: z < 0 means that the set's tokens stand lower in the feature's logit weights
 -- than a random direction with the decoder's covariance would put them. Nothing else is hidden unless you ask.
 -- Parameters:
---   set_name      name of a token set
---   sae           GLOB on slug or release; NULL: every SAE
---   min_kurtosis  smallest kurtosis of the logit weights (Pearson's: a Gaussian has 3)
---   max_kurtosis  largest kurtosis
---   min_skewness  smallest skewness of the logit weights
---   max_density   largest share of tokens on which the feature fires, 0 to 1; features of unknown density are left out
---   max_q         largest q: Benjamini-Hochberg over the features of one SAE and set
---   n             number of rows
+--   set_name       name of a token set
+--   sae            GLOB on slug or release; NULL: every SAE
+--   min_kurtosis   smallest kurtosis of the logit weights (Pearson's: a Gaussian has 3)
+--   max_kurtosis   largest kurtosis
+--   min_skewness   smallest skewness of the logit weights
+--   max_density    largest share of tokens on which the feature fires, 0 to 1; those of unknown density are left out
+--   max_q          largest q: Benjamini-Hochberg over the features of one SAE and set
+--   role           prediction, suppression, partition or other; NULL: all
+--   role_kurtosis  least kurtosis of the cosines with W_U of a prediction or suppression feature
+--   role_variance  least variance of the cosines with W_U of a partition feature
+--   n              number of rows
 -- z_adj is z without what frequency, leading space and capital explain. q is 0 where it is too small for a double:
--- log10_q has the value. bottom_hits counts members among the 100 most suppressed tokens; bottom_tokens are the first 8.
+-- log10_q has the value. bottom_hits counts members among the 100 most suppressed tokens; bottom_tokens are the first
+-- 8.
 -- Reference: Gurnee et al. 2024, Universal Neurons in GPT2 Language Models (suppression neurons).
 -- Example: FROM suppressed_for('girls_names', min_kurtosis := 8)
 CREATE OR REPLACE MACRO suppressed_for(
@@ -22,7 +26,13 @@ CREATE OR REPLACE MACRO suppressed_for(
     min_skewness := NULL,
     max_density := NULL,
     max_q := NULL,
+    role := NULL,
+    role_kurtosis := 10,
+    role_variance := 0.005,
     n := 20
 ) AS TABLE
 SELECT * RENAME (hits AS bottom_hits, tokens AS bottom_tokens)
-FROM _ranked_for(-1, set_name, sae, min_kurtosis, max_kurtosis, min_skewness, max_density, max_q, n)
+FROM _ranked_for(
+    -1, set_name, sae, min_kurtosis, max_kurtosis, min_skewness, max_density, max_q, role, role_kurtosis,
+    role_variance, n
+)

@@ -7,17 +7,20 @@ import json
 import math
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from featdex.catalogue import cli
 from featdex.catalogue.catalogue import Catalogue, connect
-from featdex.catalogue.file import create
-from featdex.catalogue.tables import ENRICHMENT, FEATURE, FEATURE_TOKEN, SET_NULL, TOKEN, TOKEN_SET
+from featdex.catalogue.file import create, translated
+from featdex.catalogue.tables import ENRICHMENT, FEATURE, FEATURE_TOKEN, SET_NULL, TABLES, TOKEN, TOKEN_SET
 from featdex.catalogue.write import SaeRows, write_sae
 
 ARROW_TYPES = {
@@ -227,6 +230,69 @@ def small(tmp_path_factory: pytest.TempPathFactory, written: dict[str, SaeRows])
     for rows in written.values():
         write_sae(path, rows)
     return path
+
+
+def with_zero_row(rows: SaeRows, feature: int) -> SaeRows:
+    """The rows of an SAE whose decoder row of one feature is zero: it has no scores, statistics and tokens."""
+
+    def emptied(parts: Sequence[pa.Table], keep: set[str]) -> list[pa.Table]:
+        tables = []
+        for part in parts:
+            plain = [
+                {name: value if row["feature"] != feature or name in keep else None for name, value in row.items()}
+                for row in part.to_pylist()
+            ]
+            tables.append(pa.Table.from_pylist(plain, schema=part.schema))
+        return tables
+
+    kept = {"feature", "mean", "std", "min", "max", "histogram", "b_enc", "log10_density", "dead"}
+    tokens = [part.filter(pc.not_equal(part.column("feature"), feature)) for part in rows.feature_token or ()]
+    features = emptied(rows.feature or (), kept)
+    return replace(rows, feature=features, feature_token=tokens, enrichment=emptied(rows.enrichment, {"feature"}))
+
+
+@pytest.fixture(scope="session")
+def mixed_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four SAEs of two models, one with a zero decoder row, one with other sets: for reading only."""
+    path = tmp_path_factory.mktemp("mixed") / "mixed.duckdb"
+    create(path)
+    write_sae(path, make_rows())
+    write_sae(path, with_zero_row(make_rows("tiny/29-mlp", 60, planted=40, seed=2, density=False), 5))
+    few = {"girls_names": MEMBERS["girls_names"], "digits": MEMBERS["digits"], "odd": [7, 9, 24]}
+    write_sae(path, make_rows("tiny/3-alt", 30, planted=9, seed=3, members=few))
+    write_sae(path, make_rows("other/0-res", 25, planted=4, seed=4, model="other", members={"girls_names": [5, 6]}))
+    return path
+
+
+@pytest.fixture
+def mixed(mixed_path: Path) -> Iterator[Catalogue]:
+    """The catalogue of `mixed_path`, open."""
+    with connect(mixed_path) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def raw(mixed_path: Path) -> dict[str, list[dict[str, Any]]]:
+    """The plain rows of every table of `mixed_path`, by table: what its oracles compute from."""
+    tables = {}
+    with duckdb.connect(str(mixed_path), read_only=True) as connection:
+        for table in TABLES:
+            result = connection.execute(f"SELECT * FROM {table.name}")
+            names = [name for name, *_ in result.description or ()]
+            tables[table.name] = [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+    return tables
+
+
+@pytest.fixture(scope="session")
+def ask() -> Callable[..., list[dict[str, Any]]]:
+    """Ask a question: `ask(catalogue, "roles", sae="tiny/*")` gives its rows."""
+
+    def rows(catalogue: Catalogue, name: str, **parameters: Any) -> list[dict[str, Any]]:
+        with translated():
+            relation = catalogue.query(name, **parameters)
+            return [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
+
+    return rows
 
 
 @pytest.fixture

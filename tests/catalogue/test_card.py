@@ -53,7 +53,7 @@ def test_the_card_is_one_screen(catalogue: Catalogue) -> None:
     text = render_card(feature_card(catalogue, "29-mlp/573"))
     assert len(text.splitlines()) <= 40
     assert max(map(len, text.splitlines())) <= 100
-    assert text.startswith("tiny/29-mlp/573  (sae, layer 29, blocks.8.hook_resid_pre)")
+    assert text.startswith("tiny/29-mlp/573  (sae, layer 29, blocks.8.hook_resid_pre, prediction feature)")
     for part in ("␣Mary", "kurtosis", "girls_names", "5.8e-398", "(log counts)"):
         assert part in text
 
@@ -66,7 +66,46 @@ def test_explanations_and_tags_are_shown(scratch: Path) -> None:
         )
     with connect(scratch) as catalogue:
         text = render_card(feature_card(catalogue, "8-res-jb/7"))
-    assert text.endswith("explanation: names \\x1b[31m\ntag: seen: twice\ntag: odd")
+    assert text.endswith("explanation: names \\x1b[31m\ntags: odd; seen: twice")
+
+
+def test_a_card_with_everything_is_one_screen(scratch: Path) -> None:
+    with duckdb.connect(str(scratch)) as connection:
+        connection.execute("UPDATE feature SET label = repeat('long label ', 20) WHERE feature = 7")
+        connection.execute(
+            "INSERT INTO explanation (sae_id, feature, text) SELECT 1, 7, repeat('words ', i) FROM range(50) r(i)"
+        )
+        connection.execute(
+            "INSERT INTO tag (sae_id, feature, tag, note) SELECT 1, 7, 'tag' || i, 'note' FROM range(50) r(i)"
+        )
+    with connect(scratch) as catalogue:
+        card = feature_card(catalogue, "8-res-jb/7")
+    text = render_card(card)
+    assert len(text.splitlines()) <= 40
+    assert max(map(len, text.splitlines())) <= 100
+    assert (len(card["explanations"]), len(card["tags"])) == (50, 50)
+
+
+def test_a_card_tells_the_role_and_the_sets_that_explain(catalogue: Catalogue) -> None:
+    card = feature_card(catalogue, "8-res-jb/7")
+    assert card["role"] == "prediction"
+    listed = catalogue.query("independent_sets_of", sae="tiny/8-res-jb", feature=7).fetchall()
+    assert [(entry["set_name"], entry["z_given"]) for entry in card["explaining_sets"]] == [
+        (row[3], pytest.approx(row[7])) for row in listed
+    ]
+    assert card["explaining_sets"][0]["set_name"] == "girls_names"
+    text = render_card(card)
+    assert "prediction feature)" in text.splitlines()[0]
+    assert "explained by (z given those before): girls_names (15)" in text
+
+
+def test_a_catalogue_with_older_questions_has_a_card(scratch: Path) -> None:
+    with duckdb.connect(str(scratch)) as connection:
+        connection.execute("DROP MACRO TABLE independent_sets_of; DROP MACRO _role")
+    with connect(scratch) as catalogue:
+        card = feature_card(catalogue, "8-res-jb/7")
+    assert (card["role"], card["explaining_sets"]) == (None, [])
+    assert "girls_names" in render_card(card)
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,9 @@ def test_questions_are_listed_from_the_file(catalogue: Catalogue) -> None:
     )
     assert questions["tokens_of"].title == "Which tokens does a feature promote and suppress most?"
     assert "tokens_of(" not in questions["tokens_of"].comment.replace("FROM tokens_of(", "")
-    assert [view.name for view in catalogue.views()] == ["coverage", "enrichments", "features", "top_tokens"]
+    assert [view.name for view in catalogue.views()] == [
+        "coverage", "enrichments", "explanations", "features", "tags", "top_tokens",
+    ]  # fmt: skip
 
 
 def test_a_macro_made_by_hand_is_a_question_too(scratch: Path) -> None:
