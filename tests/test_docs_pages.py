@@ -56,7 +56,7 @@ def test_generated_pages_are_the_same_on_any_terminal(monkeypatch: pytest.Monkey
 def test_a_command_works(page: str, command: blocks.Command, folder_of: Folder) -> None:
     assert blocks.fault_of_line(command.line) is None
     if command.is_run:
-        done = blocks.run(command.line, folder_of(page))
+        done = blocks.run(command.line, folder_of(page), blocks.exports(DOCS / page))
         assert done.returncode == 0, done.stderr
         assert not command.output.strip() or blocks.difference(done.stdout, command.output) is None
 

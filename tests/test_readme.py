@@ -77,9 +77,9 @@ def test_console(command: Command, demo_folder: Path) -> None:
     line = "featdex --db demo.duckdb demo" if command.line == "make demo" else command.line
     done = run(line, demo_folder)
     assert done.returncode == 0, done.stderr
-    assert_prints(
-        done.stdout.replace(str(Path(sys.executable).with_name("featdex")), ".venv/bin/featdex"), command.output
-    )
+    if command.output.strip():
+        told = done.stdout.replace(str(Path(sys.executable).with_name("featdex")), ".venv/bin/featdex")
+        assert_prints(told, command.output)
 
 
 @pytest.mark.parametrize("block", blocks("sql"))
