@@ -1,7 +1,8 @@
 """The command line, fuzzed: every verb, with words changed, doubled, swapped, and taken from others.
 
 A small catalogue is made by a real ingest. What would compute or load weights is refused where it begins; what writes
-to the catalogue (`sets add`, `sets rm`, `migrate`) may change it, and the next input finds it as it was.
+to the catalogue (`sets add`, `sets rm`, `tag`, `import`, `migrate`) may change it, and the next input finds it as it
+was.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from fuzz_parsers import Parser
 from fuzz_seeds import COMMANDS, GMT, QUERIES, TOML
 
 CATALOGUE = "c.duckdb"
-_VERBS = {"add", "rm", "migrate"}
+_VERBS = {"add", "rm", "migrate", "tag", "import"}
 """Words of the verbs that may write to the catalogue."""
 
 _CODES = (0, 1, 2, 3, 4)

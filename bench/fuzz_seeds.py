@@ -123,6 +123,33 @@ export enriched_for set_name=set0 -o out/answer.csv
 export --sql
 export coverage -f parquet -o answer.parquet
 export outliers kurtosis -o x.tex
+export roles -o roles.csv --no-sidecar
+export --again answer.csv.json -o y.csv
+export parquet all
+export enriched_for set0 -f steering --coefficient 3 -o steer.csv
+export sets_of random/0-res 1 -o one.rnk
+export set_members -o sets.gmt
+promotes ĠMary -n 3 --max-rank 5
+promotes 3 --id --suppresses
+tag random/0-res/3 names --note x
+tag 0-res/3 names --remove
+tags -f json
+import explanations notes.jsonl --sae random/0-res
+import explanations notes.jsonl --replace
+top set0 --role prediction --role-kurtosis 4 --role-variance 0.1
+q features_by_role partition n=3
+q specific_to set0 other=set1
+q layer_profile kurtosis
+q explained_as names set_name=set0
+q unexplained max_z=3
+plot skewness --sae random/* -o x.png
+plot manhattan set0 -o x.svg --width page --title a
+plot sets set0 set1 -o x.html --plotlyjs beside
+plot heatmap --collection given -o x.pdf --size 3x2
+plot percentiles nope -o x.png
+plot logits random/0-res/3 --set set0 -o x.png
+report site --sets set0 --top 3
+--show-completion bash
 doctor
 migrate
 shell -f csv

@@ -7,6 +7,7 @@ featdex, or one with macros of your own, answers with what it holds.
 from __future__ import annotations
 
 import math
+import operator
 import os
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +17,7 @@ import duckdb
 
 from .errors import UsageError, nearest
 from .file import DEFAULT_WAIT_SECONDS, open_reader, translated
-from .questions import saved_queries
+from .questions import is_shipped, saved_queries
 from .schema import sql_text
 
 if TYPE_CHECKING:
@@ -68,6 +69,18 @@ def literal(value: object) -> str:
     raise UsageError(f"a parameter can't be a {type(value).__name__}; use text, a number, a bool, None or a list")
 
 
+_WHOLE_NUMBERS = {"n": "a number of rows", "feature": "the index of a feature, from 0"}
+_MOST = 2**63 - 1
+
+
+def _require_whole_number(value: Any, key: str, what: str) -> None:
+    """Raise `UsageError` unless a parameter that counts is left out, NULL, or something that counts."""
+    # NumPy's integers have an index too.
+    is_number = hasattr(value, "__index__") and not isinstance(value, bool)
+    if value is not None and not (is_number and 0 <= operator.index(value) <= _MOST):
+        raise UsageError(f"{key} is {what}, and can't be {value!r}")
+
+
 class Catalogue:
     """A catalogue opened read-only. Close it before an ingest into the same file: nobody writes while somebody reads.
 
@@ -90,6 +103,9 @@ class Catalogue:
             UsageError: No such question or parameter, or a required parameter is missing.
             QueryError, NotFoundError: The question's own complaint, where DuckDB finds it before it reads rows.
         """
+        if parameters and is_shipped(name):
+            for key, what in _WHOLE_NUMBERS.items():
+                _require_whole_number(parameters.get(key), key, what)
         arguments = ", ".join(f"{_quoted(key)} := {literal(value)}" for key, value in parameters.items())
         try:
             return self._run(f"FROM {_quoted(name)}({arguments})")

@@ -13,6 +13,7 @@ from .cli_common import catalogue_of, db_path, example, narrate, replacing
 from .cli_read import ValuesArgument, named_values
 from .errors import CatalogueError, FeatdexError, NotFoundError, UsageError
 from .formats import LISTS, Format, read, write, write_parquet
+from .given_path import given_path
 
 if TYPE_CHECKING:
     from .catalogue import Catalogue
@@ -66,6 +67,7 @@ def export(
         raise UsageError("export takes a question or --sql TEXT, one of the two")
     if output is None:
         raise UsageError("missing option '--output': name a file, such as -o answer.csv")
+    output = given_path(output)
     form = form or _format_of(output)
     _require_other_file(context, output)
     from .sidecar import Asked

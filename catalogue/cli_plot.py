@@ -13,6 +13,7 @@ import typer
 
 from .cli_common import SaeOption, VerbGroup, catalogue_of, example
 from .errors import UsageError
+from .given_path import given_path
 from .plot_picture import Font, Look, Width
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ class Outside:
         """
         from .plot import PAGE, form_of, require_extra
 
-        self.output = output
+        self.output = output = given_path(output)
         self.is_page = form_of(output) == PAGE
         if self.is_page and (width or size or font):
             raise UsageError("--width, --size and --font are for pdf, svg and png; a page fills its window")

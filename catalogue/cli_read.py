@@ -173,8 +173,15 @@ def sql(
     form: FormatOption = None,
 ) -> None:
     """Run SQL on the catalogue, read-only."""
+    from .file import translated
+
     with catalogue_of(context) as catalogue:
-        if not emit(catalogue.sql(sys.stdin.read() if text == "-" else text), form):
+        query = sys.stdin.read() if text == "-" else text
+        with translated():
+            n_statements = len(catalogue.connection.extract_statements(query))
+        if n_statements > 1:
+            raise UsageError(f"sql answers one statement, and these are {n_statements}; 'featdex shell' takes several")
+        if not emit(catalogue.sql(query), form):
             narrate("no rows")
 
 
@@ -187,6 +194,8 @@ def named_values(catalogue: Catalogue, name: str, texts: list[str]) -> dict[str,
         if text.startswith("--"):
             raise UsageError(f"no option {key}; parameters are KEY=VALUE, without dashes")
         if equals and key.isidentifier():
+            if key in named:
+                raise UsageError(f"{key} is given twice")
             named[key] = typed(value)
         else:
             in_order.append(typed(text))

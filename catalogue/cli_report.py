@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from .cli_common import catalogue_of, example, narrate
+from .given_path import given_path
 
 _MB = 1_000_000
 
@@ -24,7 +25,9 @@ def report(
     sae: Annotated[str | None, typer.Option("--sae", help="Only SAEs whose slug or release matches this GLOB.")] = None,
     sets: Annotated[
         list[str] | None,
-        typer.Option("--sets", metavar="GLOB", help="Only token sets whose name or collection matches; repeatable."),
+        typer.Option(
+            "--sets", metavar="GLOB", help="Only token sets whose name or collection matches; several with commas."
+        ),
     ] = None,
     top: Annotated[
         int, typer.Option("--top", min=1, max=20, help="Tokens and sets each way on the card of a feature.")
@@ -39,10 +42,12 @@ def report(
     from .report_folder import require_place
     from .report_plan import Options, make_plan
 
+    out = given_path(out)
     require_place(out)
     started = time.monotonic()
     with catalogue_of(context) as catalogue:
-        plan = make_plan(catalogue, Options(sae, tuple(sets or ()), top))
+        globs = tuple(word for text in sets or () for word in text.split(",") if word)
+        plan = make_plan(catalogue, Options(sae, globs, top))
         narrate(
             f"{plan.n_features:,} features of {len(plan.saes):,} SAEs x {len(plan.sets):,} token sets:"
             f" about {_megabytes(plan.estimated_bytes())}"

@@ -131,6 +131,12 @@ def statistics(typed: Typed) -> Iterator[Candidate]:
             yield Candidate(sign + column.name, column.comment)
 
 
+def roles(typed: Typed) -> Iterator[Candidate]:
+    """The roles of features, after Universal Neurons."""
+    for name in ("prediction", "suppression", "partition", "other"):
+        yield Candidate(name, "")
+
+
 def question_values(typed: Typed) -> Iterator[Candidate]:
     """Parameters of a question: `key=`, the values of one, and those of the one that is next in order."""
     if not typed.values:
@@ -160,6 +166,10 @@ def _parameter_values(parameter: str, typed: Typed) -> Iterable[Candidate]:
 
 COMPLETERS: Mapping[str, Completer] = {
     "set_name": set_names,
+    "set_a": set_names,
+    "set_b": set_names,
+    "other": set_names,
+    "plot heatmap names": set_names,
     "SET": set_names,
     "sets show name": set_names,
     "sets rm names": set_names,
@@ -168,7 +178,10 @@ COMPLETERS: Mapping[str, Completer] = {
     "SAE/FEATURE": addresses,
     "collection": collections,
     "model_name": models,
+    "within": slugs,
     "stat": statistics,
+    "statistic": statistics,
+    "role": roles,
     "q name": questions,
     "ls name": questions,
     "export name": exports,

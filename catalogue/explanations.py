@@ -21,6 +21,7 @@ from .card import resolve_sae
 from .catalogue import Catalogue
 from .errors import CatalogueError, FeatdexError, NotFoundError, UsageError, nearest
 from .file import DEFAULT_WAIT_SECONDS, translated, writing
+from .given_path import given_path
 
 if TYPE_CHECKING:
     import duckdb
@@ -123,6 +124,7 @@ def _read_all(files: Sequence[Path], narrate: Callable[[str], None]) -> tuple[li
 
 def _lines(file: Path) -> Iterator[bytes]:
     """Yield the lines of a file, unpacked where it is gzip, whatever its name says."""
+    file = given_path(file)
     try:
         with file.open("rb") as stream:
             is_packed = stream.read(2) == b"\x1f\x8b"

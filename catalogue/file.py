@@ -16,13 +16,13 @@ from pathlib import Path
 
 import duckdb
 
-from .errors import CatalogueError, LockedError, NotFoundError, QueryError
+from .errors import CatalogueError, LockedError, NotFoundError, QueryError, nearest
 from .file_faults import REMEDY, is_damage, open_fault, raise_if_full
 from .given_path import given_path
 from .older import bridge
 from .questions import install_queries
 from .schema import SCHEMA_VERSION, STORAGE_VERSION
-from .tables import TABLES
+from .tables import FEATURE, TABLES
 
 DEFAULT_WAIT_SECONDS = 10.0
 
@@ -67,6 +67,10 @@ def translated() -> Iterator[None]:
             raise CatalogueError(f"the catalogue is damaged: {text}; {REMEDY}") from error
         if isinstance(error, duckdb.InvalidInputException) and re.match(r"no (token|SAE|feature|role) ", text):
             raise NotFoundError(text) from error
+        if found := re.match(r'.*Could not find key "(\w+)" in struct', text):
+            # So DuckDB says that a question about a statistic was asked of another name.
+            advice = nearest(found[1], FEATURE.column_names)
+            raise NotFoundError(f"no statistic {found[1]!r} among the columns of the table feature{advice}") from error
         raise QueryError(text) from error
     except RuntimeError as error:
         # So DuckDB reports Ctrl-C.

@@ -39,6 +39,11 @@ class SavedQuery(NamedTuple):
         return [self.sql, f'COMMENT ON {self.kind} "{self.name}" IS {sql_text(self.comment)}']
 
 
+def is_shipped(name: str) -> bool:
+    """Whether featdex comes with a question of that name."""
+    return name.isidentifier() and (QUERY_FOLDER / "questions" / f"{name}.sql").is_file()
+
+
 def read_query(file: Path) -> SavedQuery:
     """Read one query file.
 

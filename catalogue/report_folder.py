@@ -27,6 +27,9 @@ def require_place(out: Path) -> Path:
     if place.is_dir():
         if any(place.iterdir()) and not (place / MARK).is_file():
             raise UsageError(f"{out} is a folder, but no featdex report; name a new one")
+        foreign = sorted(_files(place) - _own_files(place))
+        if foreign:
+            raise UsageError(f"{out} holds {foreign[0]!r}, which is no part of the report; name a new folder")
         if place in (Path.cwd(), *Path.cwd().parents):
             raise UsageError(f"{out} is the folder you are in, and would be replaced; name another one")
     elif place.exists():
@@ -50,6 +53,7 @@ def replacing_folder(out: Path) -> Iterator[Path]:
     try:
         scratch.mkdir()
         yield scratch
+        _keep_list(scratch)
         if place.exists():
             place.rename(old)
         try:
@@ -63,6 +67,29 @@ def replacing_folder(out: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+
+
+def _own_files(folder: Path) -> set[str]:
+    """Return the files that a report is made of, by its own list."""
+    if not (folder / MARK).is_file():
+        return set()
+    try:
+        listed = json.loads((folder / MARK).read_text(encoding="utf-8"))["files"]
+        return {MARK, *map(str, listed)}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {MARK}
+
+
+def _keep_list(folder: Path) -> None:
+    """Write into the mark which files the report is made of: only these are ever taken away again."""
+    mark = folder / MARK
+    if mark.is_file():
+        facts = json.loads(mark.read_text(encoding="utf-8"))
+        mark.write_text(json.dumps(facts | {"files": sorted(_files(folder))}) + "\n", encoding="utf-8")
 
 
 def write_page(folder: Path) -> int:

@@ -9,7 +9,9 @@
 --   max_r2   largest share of a set's null variance that the sets above it may have: what is left says too little
 --   n        number of sets
 -- z_given is z of the part of the set that is independent, under random directions, of all sets above it; r2 is the
--- share that is not. explains names the sets that are no longer at min_z once this one is known, strongest first.
+-- share that is not; where sets above it suppress each other's part, the sign of z_given may differ from that of z.
+-- explains names the sets that are below min_z, or beyond max_r2, once this one is known, strongest first; a set that is
+-- picked further down, since others bring it out again, is not among them.
 -- Forward selection by conditional z, as GCTA-COJO does for variants (Yang et al. 2012), in closed form from
 -- set_correlation; only sets with |z| of at least min_z can be picked.
 -- Example: FROM independent_sets_of('gpt2-small/8-res-jb', 573)
@@ -70,6 +72,7 @@ explained AS (
     FROM steps s
     WHERE s.step > 0
         AND NOT s.is_picked
+        AND NOT EXISTS (FROM steps p WHERE p.is_picked AND p.sae_id = s.sae_id AND p.set_id = s.set_id)
         AND (s.v_left < 1 - max_r2 OR abs(s.z_left) / sqrt(greatest(s.v_left, 1e-12)) < min_z)
     GROUP BY s.sae_id, s.set_id, s.z
 ),

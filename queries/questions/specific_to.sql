@@ -23,6 +23,12 @@ WITH wanted AS (
     SELECT e.sae_id, e.set_id, e.feature, e.z, e.log10_q
     FROM enrichment e
     WHERE e.set_id IN (FROM _set_ids(set_name)) AND e.sae_id IN (FROM _sae_ids(sae)) AND e.z >= min_z
+        -- Of an SAE that was not tested against a named set, nothing can be said.
+        AND CASE
+            WHEN other IS NULL THEN true
+            WHEN other = set_name THEN error('specific_to tells a set from another; ' || other || ' is both')::BOOLEAN
+            ELSE e.sae_id IN (SELECT n.sae_id FROM set_null n WHERE n.set_id IN (FROM _set_ids_if(other)))
+        END
 ),
 others AS (
     SELECT n.sae_id, t.set_id, coalesce(c.r, 0)::DOUBLE AS r

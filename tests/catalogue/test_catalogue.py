@@ -109,7 +109,7 @@ def test_questions_are_listed_from_the_file(catalogue: Catalogue) -> None:
     assert questions["tokens_of"].title == "Which tokens does a feature promote and suppress most?"
     assert "tokens_of(" not in questions["tokens_of"].comment.replace("FROM tokens_of(", "")
     assert [view.name for view in catalogue.views()] == [
-        "coverage", "enrichments", "explanations", "features", "tags", "top_tokens",
+        "coverage", "enrichments", "explanations", "features", "set_members", "tags", "top_tokens",
     ]  # fmt: skip
 
 

@@ -109,7 +109,7 @@ def test_each_set_names_those_that_it_leaves_nothing_of(grouped: Catalogue, feat
     for place, row in enumerate(found, start=1):
         now = set()
         for k in range(N_SETS):
-            if abs(MATERIAL.z[k, feature]) >= min_z and k not in picked[:place] and k not in gone:
+            if abs(MATERIAL.z[k, feature]) >= min_z and k not in picked and k not in gone:
                 left, share = MATERIAL.conditional(feature, k, picked[:place])
                 if abs(left) < min_z or share > max_r2:
                     now.add(k)

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pytest
 from featdex.catalogue.card import feature_card
 from featdex.catalogue.catalogue import Catalogue, connect
+from featdex.catalogue.cli import run
 from featdex.catalogue.errors import FeatdexError, NotFoundError, UsageError
 from featdex.catalogue.report import write_report
 from featdex.catalogue.report_chunks import ChunkWriter
@@ -229,9 +230,11 @@ def out(report: Path, tmp_path: Path) -> Path:
 
 
 def test_a_report_is_replaced_and_anything_else_is_left_alone(small: Path, tmp_path: Path, out: Path) -> None:
-    (out / "stray").write_text("of the old one")
+    (out / "stray").write_text("mine")
+    with pytest.raises(UsageError, match="holds 'stray', which is no part of the report"):
+        make(small, out)
+    (out / "stray").unlink()
     make(small, out)
-    assert not (out / "stray").exists()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("years of work")
     with pytest.raises(UsageError, match="is a folder, but no featdex report; name a new one"):
@@ -339,3 +342,14 @@ def test_no_path_of_this_machine_is_in_a_report(report: Path, small: Path) -> No
     assert facts["catalogue"]["sha256"] == hashlib.sha256(small.read_bytes()).hexdigest()
     assert str(small.parent) not in json.dumps(facts)
     assert os.environ.get("HOME", "/nowhere") not in json.dumps(facts)
+
+
+def test_a_file_that_is_no_part_of_a_report_is_never_taken_away(small: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run(["--db", str(small), "report", str(out), "--sets", "girls_names,digits"]) == 0
+    assert run(["--db", str(small), "report", str(out), "--sets", "girls_names"]) == 0
+    (out / "data" / "mine.txt").parent.mkdir(exist_ok=True)
+    (out / "data" / "mine.txt").write_text("mine")
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert run(["--db", str(small), "report", str(out)]) == 2
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before

@@ -101,7 +101,8 @@ def test_specific_features_stand_above_the_next_set(mixed: Catalogue, raw: Raw, 
     found = ask(mixed, "specific_to", set_name="girls_names", n=1000, **limits)
     wanted = []
     for place, row in scores(raw, "girls_names").items():
-        if row["z"] < limits["min_z"]:
+        untested = "other" in limits and place not in scores(raw, limits["other"])
+        if row["z"] < limits["min_z"] or untested:
             continue
         rivals = []
         for name in {*names(raw).values()} - {"girls_names"}:
