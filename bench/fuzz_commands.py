@@ -2,7 +2,7 @@
 
 A small catalogue is made by a real ingest. What would compute or load weights is refused where it begins; what writes
 to the catalogue (`sets add`, `sets rm`, `tag`, `import`, `migrate`) may change it, and the next input finds it as it
-was.
+was. Pictures are left to their own tests: matplotlib writes a cache in the home folder, which the guard forbids.
 """
 
 from __future__ import annotations

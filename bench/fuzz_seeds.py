@@ -142,12 +142,6 @@ q specific_to set0 other=set1
 q layer_profile kurtosis
 q explained_as names set_name=set0
 q unexplained max_z=3
-plot skewness --sae random/* -o x.png
-plot manhattan set0 -o x.svg --width page --title a
-plot sets set0 set1 -o x.html --plotlyjs beside
-plot heatmap --collection given -o x.pdf --size 3x2
-plot percentiles nope -o x.png
-plot logits random/0-res/3 --set set0 -o x.png
 report site --sets set0 --top 3
 --show-completion bash
 doctor
