@@ -69,15 +69,16 @@ def literal(value: object) -> str:
     raise UsageError(f"a parameter can't be a {type(value).__name__}; use text, a number, a bool, None or a list")
 
 
-_WHOLE_NUMBERS = {"n": "a number of rows", "feature": "the index of a feature, from 0"}
+# Which features there are is the question's own to say.
+_WHOLE_NUMBERS = {"n": ("a number of rows", 0), "feature": ("the index of a feature, from 0", -(2**63))}
 _MOST = 2**63 - 1
 
 
-def _require_whole_number(value: Any, key: str, what: str) -> None:
+def _require_whole_number(value: Any, key: str, what: str, least: int) -> None:
     """Raise `UsageError` unless a parameter that counts is left out, NULL, or something that counts."""
     # NumPy's integers have an index too.
     is_number = hasattr(value, "__index__") and not isinstance(value, bool)
-    if value is not None and not (is_number and 0 <= operator.index(value) <= _MOST):
+    if value is not None and not (is_number and least <= operator.index(value) <= _MOST):
         raise UsageError(f"{key} is {what}, and can't be {value!r}")
 
 
@@ -104,8 +105,8 @@ class Catalogue:
             QueryError, NotFoundError: The question's own complaint, where DuckDB finds it before it reads rows.
         """
         if parameters and is_shipped(name):
-            for key, what in _WHOLE_NUMBERS.items():
-                _require_whole_number(parameters.get(key), key, what)
+            for key, (what, least) in _WHOLE_NUMBERS.items():
+                _require_whole_number(parameters.get(key), key, what, least)
         arguments = ", ".join(f"{_quoted(key)} := {literal(value)}" for key, value in parameters.items())
         try:
             return self._run(f"FROM {_quoted(name)}({arguments})")

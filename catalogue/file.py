@@ -67,7 +67,8 @@ def translated() -> Iterator[None]:
             raise CatalogueError(f"the catalogue is damaged: {text}; {REMEDY}") from error
         if isinstance(error, duckdb.InvalidInputException) and re.match(r"no (token|SAE|feature|role) ", text):
             raise NotFoundError(text) from error
-        if found := re.match(r'.*Could not find key "(\w+)" in struct', text):
+        found = re.match(r'Could not find key "(\w+)" in struct; Candidate Entries: (.+)', text)
+        if found and set(re.findall(r'"(\w+)"', found[2])) <= set(FEATURE.column_names):
             # So DuckDB says that a question about a statistic was asked of another name.
             advice = nearest(found[1], FEATURE.column_names)
             raise NotFoundError(f"no statistic {found[1]!r} among the columns of the table feature{advice}") from error

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from featdex.catalogue.catalogue import Catalogue, connect
-from featdex.catalogue.errors import FeatdexError, NotFoundError, QueryError
+from featdex.catalogue.errors import FeatdexError, NotFoundError
 from featdex.catalogue.file import create, translated
 from featdex.catalogue.questions import read_query, saved_queries
 from featdex.catalogue.tables import FEATURE
@@ -209,7 +209,7 @@ def test_an_unknown_name_is_answered_with_the_nearest(
 
 
 def test_an_unknown_statistic_is_answered_with_the_nearest(catalogue: Catalogue) -> None:
-    with pytest.raises(QueryError, match='"kurtosis"'):
+    with pytest.raises(NotFoundError, match=r"no statistic 'kurt' .*; did you mean kurtosis"):
         ask(catalogue, "outliers", stat="kurt")
 
 
