@@ -7,10 +7,10 @@ from contextlib import suppress
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
-from .display import printable, short_number, visible_token
+from .display import printable, short_number, some_of, visible_token
 from .errors import NotFoundError, QueryError, UsageError, nearest
 from .formats import read
-from .tables import FEATURE
+from .tables import STATISTICS
 
 if TYPE_CHECKING:
     from .catalogue import Catalogue
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 N_TOKENS = 10
 N_SETS = 5
 N_EXPLAINING = 4
-_STATISTICS = tuple(column.name for column in FEATURE.columns if column.sql_type == "FLOAT")
 _SPARKS = "▁▂▃▄▅▆▇█"
 _EXPLANATIONS = (
     "SELECT text, method, explainer, score FROM explanation WHERE sae_id = ? AND feature = ?"
@@ -62,8 +61,7 @@ def resolve_sae(catalogue: Catalogue, text: str) -> str:
     if not matching:
         raise NotFoundError(f"no SAE matches {text!r}{nearest(text, [row['slug'] for row in found])}")
     if len(matching) > 1:
-        listed = ", ".join(matching[:5]) + (f" and {len(matching) - 5} more" if len(matching) > 5 else "")
-        raise UsageError(f"{text!r} matches {len(matching)} SAEs; which of {listed}?")
+        raise UsageError(f"{text!r} matches {len(matching)} SAEs; which of {some_of(matching)}?")
     return str(matching[0])
 
 
@@ -84,7 +82,7 @@ def feature_card(catalogue: Catalogue, address: str) -> dict[str, Any]:
     slug = resolve_sae(catalogue, sae)
     tokens = read(catalogue.query("tokens_of", sae=slug, feature=feature, n=N_TOKENS)).dicts()
     row = _row(catalogue, slug, feature)
-    values = {name: row.pop(name) for name in _STATISTICS}
+    values = {name: row.pop(name) for name in STATISTICS}
     percentiles = _percentiles(catalogue, row["sae_id"], values)
     counts, low, high = row.pop("histogram"), values["min"], values["max"]
     token_columns = ("rank", "token", "raw", "weight", "token_id")
@@ -199,16 +197,11 @@ def _note_lines(card: dict[str, Any]) -> list[str]:
     texts = [entry["text"] for entry in card["explanations"]]
     tags = [f"{entry['tag']}: {entry['note']}" if entry["note"] else entry["tag"] for entry in card["tags"]]
     lines = {
-        "explained by (z given those before)": _listed(explaining, N_EXPLAINING, ", "),
-        "explanation": _listed(texts, 1, "; "),
-        "tags": _listed(tags, len(tags), "; "),
+        "explained by (z given those before)": some_of(explaining, N_EXPLAINING, ", "),
+        "explanation": some_of(texts, 1, "; "),
+        "tags": some_of(tags, len(tags), "; "),
     }
     return [f"{label}: {text}" for label, text in lines.items() if text]
-
-
-def _listed(texts: list[str], n_shown: int, between: str) -> str:
-    more = f" and {len(texts) - n_shown} more" if len(texts) > n_shown else ""
-    return between.join(texts[:n_shown]) + more
 
 
 def sparkline(counts: list[int]) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .cli_common import FormatOption, catalogue_of, db_path, example, narrate, wait_seconds
-from .display import printable
+from .display import printable, some_of
 from .errors import CatalogueError, UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 SPOT_CHECK = "spot-check"
 """The verb, of another package, that computes features again."""
 
-_SLUGS_SHOWN = 5
 _MEMORY = "1GB"
 """Doctor's: DuckDB would keep what it reads, up to most of the machine's memory."""
 
@@ -70,8 +69,7 @@ def print_finding(finding: Finding) -> None:
 def _remedy(slugs: list[str]) -> str:
     if not slugs:
         return "no SAE computed again would mend that: take another copy of the file, or ingest into a new one"
-    more = f" and {len(slugs) - _SLUGS_SHOWN} more" if len(slugs) > _SLUGS_SHOWN else ""
-    return f"would rebuild {', '.join(slugs[:_SLUGS_SHOWN])}{more}: 'featdex ingest … --force' as above"
+    return f"would rebuild {some_of(slugs)}: 'featdex ingest … --force' as above"
 
 
 def _spot_check(context: Any, n_features: int) -> CatalogueError | None:

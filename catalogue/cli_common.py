@@ -31,6 +31,9 @@ FormatOption = Annotated[
     Format | None,
     typer.Option("--format", "-f", help="Output format; by default a table on a terminal, csv in a pipe."),
 ]
+AddressArgument = Annotated[
+    str, typer.Argument(metavar="SAE/FEATURE", help="Slug of the SAE, a GLOB, or any part that only one slug has.")
+]
 SaeOption = Annotated[str | None, typer.Option("--sae", help="Only SAEs whose slug or release matches this GLOB.")]
 
 

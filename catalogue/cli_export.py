@@ -218,7 +218,7 @@ def _export_tables(values: list[str], context: typer.Context) -> None:
 
     if len(values) != 1:
         raise UsageError("'export parquet' takes the folder to make, such as 'featdex export parquet tables'")
-    folder = Path(values[0])
+    folder = given_path(values[0])
     with catalogue_of(context) as catalogue:
         n_rows, n_bytes = write_tables(catalogue, folder, narrate)
     narrate(f"wrote {folder}: {n_rows:,} rows, {n_bytes / 1e6:,.1f} MB; {folder / 'README.md'} says what is in it")

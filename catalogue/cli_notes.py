@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from .cli_common import FormatOption, SaeOption, VerbGroup, catalogue_of, db_path, emit, example, narrate, wait_seconds
+from .cli_common import (
+    AddressArgument,
+    FormatOption,
+    SaeOption,
+    VerbGroup,
+    catalogue_of,
+    db_path,
+    emit,
+    example,
+    narrate,
+    wait_seconds,
+)
+from .display import some_of
 from .errors import NotFoundError, UsageError
 
 
@@ -34,9 +46,7 @@ def _no_options() -> None:
 
 def tag(
     context: typer.Context,
-    address: Annotated[
-        str, typer.Argument(metavar="SAE/FEATURE", help="Slug of the SAE, a GLOB, or any part that only one slug has.")
-    ],
+    address: AddressArgument,
     label: Annotated[str, typer.Argument(metavar="TAG", help="A short label.")],
     note: Annotated[str | None, typer.Option(help="Free text to keep with it.")] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Take the tag off instead.")] = False,
@@ -101,6 +111,5 @@ def import_explanations(
     if done.n_empty:
         narrate(f"{done.n_empty:,} lines without a description were left out")
     if done.others:
-        more = f" and {len(done.others) - 5} more" if len(done.others) > 5 else ""
-        listed = ", ".join(list(done.others)[:5]) + more
-        narrate(f"{sum(done.others.values()):,} lines were left out: the catalogue has no SAE of {listed}")
+        others = some_of(list(done.others))
+        narrate(f"{sum(done.others.values()):,} lines were left out: the catalogue has no SAE of {others}")

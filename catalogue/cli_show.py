@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .cli_common import FormatOption, VerbGroup, catalogue_of, emit, example, print_json
+from .cli_common import AddressArgument, FormatOption, VerbGroup, catalogue_of, emit, example, print_json
 from .display import printable, visible_token
 from .errors import NotFoundError, UsageError
 from .formats import Format, read
@@ -31,9 +31,7 @@ def register(app: typer.Typer) -> None:
 
 def show(
     context: typer.Context,
-    address: Annotated[
-        str, typer.Argument(metavar="SAE/FEATURE", help="Slug of the SAE, a GLOB, or any part that only one slug has.")
-    ],
+    address: AddressArgument,
     form: CardFormatOption = None,
 ) -> None:
     """Show one feature: statistics, tokens, token sets.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .schema import RETIRED
-from .tables import FEATURE
+from .tables import FEATURE, STATISTICS
 
 _SECONDS = 1.0
 _MOST = 500
@@ -127,7 +127,7 @@ def statistics(typed: Typed) -> Iterator[Candidate]:
     """Statistics of a feature; with a minus sign the smallest come first."""
     sign = "-" if typed.word.startswith("-") else ""
     for column in FEATURE.columns:
-        if column.sql_type == "FLOAT":
+        if column.name in STATISTICS:
             yield Candidate(sign + column.name, column.comment)
 
 

@@ -55,6 +55,12 @@ def visible_token(text: str) -> str:
     return printable(text).replace(" ", VISIBLE_SPACE) or "''"
 
 
+def some_of(texts: Sequence[str], n_shown: int = 5, between: str = ", ") -> str:
+    """Return texts in a line; of many the first, and how many more there are."""
+    more = f" and {len(texts) - n_shown} more" if len(texts) > n_shown else ""
+    return between.join(texts[:n_shown]) + more
+
+
 def short_number(value: float) -> str:
     """Return a float with four significant digits."""
     return f"{value:.4g}"

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote
 
-from .display import printable, visible_token
+from .display import printable, some_of, visible_token
 from .errors import NotFoundError, UsageError
 from .formats import Format, read
 
@@ -177,18 +177,14 @@ def _quick_list(rows: list[Row], saes: dict[str, Row], name: str, narrate: Narra
     ]
     missing = sorted({row["sae"] for row in rows if not saes.get(row["sae"], {}).get("neuronpedia_id")})
     if rows and not features:
-        raise NotFoundError(f"no SAE of this answer is at neuronpedia.org ({_some(missing)})")
+        raise NotFoundError(f"no SAE of this answer is at neuronpedia.org ({some_of(missing)})")
     if missing:
-        narrate(f"left out, for they are not at neuronpedia.org: {_some(missing)}")
+        narrate(f"left out, for they are not at neuronpedia.org: {some_of(missing)}")
     if features:
         url = f"{QUICK_LIST}?name={quote(name, safe='')}&features={quote(json.dumps(features, separators=(',', ':')))}"
         if len(url) > _LONGEST_URL:
             narrate(f"a URL of {len(url):,} characters, which not every browser or server takes; ask for fewer (n=50)")
         yield url
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _steering_lines(

@@ -6,18 +6,16 @@ A folder is written beside its place under a hidden name and takes its name only
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .errors import FeatdexError, UsageError
+from .errors import UsageError
 from .file import featdex_version, translated
 from .schema import Table
 from .sidecar import contents
 from .tables import TABLES
+from .whole_folder import files_in, replacing_folder
 
 if TYPE_CHECKING:
     from .catalogue import Catalogue
@@ -54,7 +52,7 @@ def write_tables(catalogue: Catalogue, folder: Path, narrate: Callable[[str], No
     _require_replaceable(folder)
     for left in sorted(folder.absolute().parent.glob(f".{folder.name}.*.part")):
         narrate(f"{left} is left over from an export that was killed, or belongs to one that runs; delete it if not")
-    with _replacing_folder(folder) as scratch:
+    with replacing_folder(folder) as scratch:
         parts = []
         for table in TABLES:
             written = list(_write_table(catalogue, table, scratch))
@@ -110,7 +108,7 @@ def _require_replaceable(folder: Path) -> None:
         return
     if folder.is_symlink() or not folder.is_dir():
         raise UsageError(f"{folder} is no folder; name one to make")
-    there = {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()}
+    there = files_in(folder)
     if not there:
         return
     foreign = sorted(there - _own_files(folder))
@@ -122,30 +120,10 @@ def _own_files(folder: Path) -> set[str]:
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if manifest[_KIND]:
-            return {README, MANIFEST, *(str(Path(name)) for name in manifest["files"])}
+            return {README, MANIFEST, *map(str, manifest["files"])}
     except (OSError, ValueError, KeyError, TypeError):
         pass
     return set()
-
-
-@contextmanager
-def _replacing_folder(folder: Path) -> Iterator[Path]:
-    """Yield a folder that takes the place of `folder` only when the block ends well."""
-    scratch = folder.absolute().with_name(f".{folder.absolute().name}.{os.getpid()}.part")
-    old = scratch.with_suffix(".old")
-    try:
-        scratch.mkdir()
-        yield scratch
-        if folder.exists():
-            folder.rename(old)
-        scratch.rename(folder)
-    except OSError as error:
-        if old.exists() and not folder.exists():
-            old.rename(folder)
-        raise FeatdexError(f"cannot write {folder}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def readme(catalogue_name: str) -> str:

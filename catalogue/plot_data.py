@@ -13,7 +13,7 @@ from .errors import NotFoundError, UsageError, nearest
 from .file import translated
 from .formats import read
 from .plot_text import drawn_name, drawn_token, page_name, page_token
-from .tables import FEATURE
+from .tables import STATISTICS
 
 if TYPE_CHECKING:
     from .catalogue import Catalogue
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.float64]
 Columns = dict[str, npt.NDArray[Any]]
 
-STATISTICS = tuple(column.name for column in FEATURE.columns if column.sql_type == "FLOAT")
 """What every feature has a number of."""
 
 TOKENS_OF_PAGE = 5

@@ -11,10 +11,10 @@ from .interrupts import interruptible
 from .report_about import write_about
 from .report_chunks import ChunkWriter
 from .report_features import write_cards, write_notes, write_statistics, write_vocabularies
-from .report_folder import replacing_folder, write_page
-from .report_plan import CARDS_IN_A_FILE, SHOWN_TOKENS, STATISTICS, Plan
+from .report_folder import report_folder, write_page
+from .report_plan import CARDS_IN_A_FILE, SHOWN_TOKENS, Plan
 from .report_sets import write_sets
-from .tables import FEATURE
+from .tables import FEATURE, STATISTICS
 
 if TYPE_CHECKING:
     from .catalogue import Catalogue
@@ -39,7 +39,7 @@ def write_report(catalogue: Catalogue, out: Path, plan: Plan) -> Written:
         UsageError: `out` is there and no report.
         FeatdexError: It can't be written, or the catalogue can't be read.
     """
-    with replacing_folder(out) as folder, interruptible(catalogue.connection):
+    with report_folder(out) as folder, interruptible(catalogue.connection):
         n_page = write_page(folder)
         writer = ChunkWriter(folder / "data")
         statistics = write_statistics(catalogue, plan, writer)

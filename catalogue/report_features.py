@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from .file import translated
 from .report_chunks import Array, ChunkWriter
-from .report_plan import CARDS_IN_A_FILE, N_BINS, SHOWN_TOKENS, STATISTICS, Plan, SaePart, dicts
+from .report_plan import CARDS_IN_A_FILE, N_BINS, SHOWN_TOKENS, Plan, SaePart, dicts
 from .report_sets import Leaders
+from .tables import STATISTICS
 
 if TYPE_CHECKING:
     from .catalogue import Catalogue

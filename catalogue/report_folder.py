@@ -1,18 +1,17 @@
-"""The folder of a report: written beside its place and then swapped in, so that there is the old one or the new."""
+"""The folder of a report: what may become one, the page itself, and the list of the files that are the report's."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from .errors import FeatdexError, UsageError
+from .errors import UsageError
 from .file import featdex_version
+from .whole_folder import files_in, replacing_folder
 
 MARK = "featdex-report.json"
 
@@ -27,7 +26,7 @@ def require_place(out: Path) -> Path:
     if place.is_dir():
         if any(place.iterdir()) and not (place / MARK).is_file():
             raise UsageError(f"{out} is a folder, but no featdex report; name a new one")
-        foreign = sorted(_files(place) - _own_files(place))
+        foreign = sorted(files_in(place) - _own_files(place))
         if foreign:
             raise UsageError(f"{out} holds {foreign[0]!r}, which is no part of the report; name a new folder")
         if place in (Path.cwd(), *Path.cwd().parents):
@@ -40,37 +39,16 @@ def require_place(out: Path) -> Path:
 
 
 @contextmanager
-def replacing_folder(out: Path) -> Iterator[Path]:
-    """Give a new folder that takes the place of `out` only when the block ends well.
+def report_folder(out: Path) -> Iterator[Path]:
+    """Give a new folder that takes the place of `out` only when the block ends well, with a list of its files.
 
     Raises:
         UsageError: `out` can't be replaced: see `require_place`.
         FeatdexError: The disk is full, or the folder can't be written.
     """
-    place = require_place(out)
-    scratch = place.with_name(f".{place.name}.{os.getpid()}.part")
-    old = place.with_name(f".{place.name}.{os.getpid()}.old")
-    try:
-        scratch.mkdir()
-        yield scratch
-        _keep_list(scratch)
-        if place.exists():
-            place.rename(old)
-        try:
-            scratch.rename(place)
-        except BaseException:
-            if old.exists():
-                old.rename(place)
-            raise
-    except OSError as error:
-        raise FeatdexError(f"cannot write {out}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def _files(folder: Path) -> set[str]:
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+    with replacing_folder(require_place(out)) as folder:
+        yield folder
+        _keep_list(folder)
 
 
 def _own_files(folder: Path) -> set[str]:
@@ -89,7 +67,7 @@ def _keep_list(folder: Path) -> None:
     mark = folder / MARK
     if mark.is_file():
         facts = json.loads(mark.read_text(encoding="utf-8"))
-        mark.write_text(json.dumps(facts | {"files": sorted(_files(folder))}) + "\n", encoding="utf-8")
+        mark.write_text(json.dumps(facts | {"files": sorted(files_in(folder))}) + "\n", encoding="utf-8")
 
 
 def write_page(folder: Path) -> int:

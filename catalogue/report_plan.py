@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import NotFoundError, nearest
 from .file import translated
 from .schema import RETIRED
-from .tables import FEATURE
+from .tables import STATISTICS
 
 if TYPE_CHECKING:
     from .catalogue import Catalogue
@@ -19,7 +19,6 @@ SHOWN_TOKENS = 6
 """Tokens that the table shows; its search looks at the promoted ones."""
 
 N_BINS = 50
-STATISTICS = tuple(column.name for column in FEATURE.columns if column.sql_type == "FLOAT")
 
 # Bytes on disk, as measured on the demo: for a statistic or a z and q of one feature, for the rest of a feature, for a
 # token and a set on its card, for the page of a set, and for a token of the vocabulary.

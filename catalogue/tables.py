@@ -283,6 +283,9 @@ TAG = Table(
     ),
 )
 
+STATISTICS = tuple(column.name for column in FEATURE.columns if column.sql_type == "FLOAT")
+"""Statistics of a feature: what pictures show, cards list and questions rank by."""
+
 RUN = Table(
     "run",
     "The ledger: one row a finished stage of one SAE. It decides what a second ingest skips.",

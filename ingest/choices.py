@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from ..catalogue.errors import UsageError
 from ..catalogue.given_path import given_path
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from .device import Options
     from .inputs import LanguageModel, TokenSet
 
+PickleOption = Annotated[
+    bool, typer.Option("--allow-pickle", help="Read pickled checkpoints too, of which only tensors are taken.")
+]
 SET_FILES = (".toml", ".gmt", ".txt")
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 

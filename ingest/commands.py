@@ -21,8 +21,8 @@ from ..catalogue.cli_common import (
 )
 from ..catalogue.errors import NotFoundError, UsageError, nearest
 from ..catalogue.formats import Answer
+from .choices import PickleOption, make_options
 from .choices import choose_sets as choose_sets
-from .choices import make_options
 from .plot_commands import register as register_plots
 from .set_commands import register as register_sets
 from .spot_commands import register as register_spot_check
@@ -98,9 +98,7 @@ def ingest_command(
         bool, typer.Option("--dry-run", help="Only show what would be done: SAEs, rows, disk, memory, time.")
     ] = False,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="End at the first SAE that fails.")] = False,
-    allow_pickle: Annotated[
-        bool, typer.Option("--allow-pickle", help="Read pickled checkpoints too, of which only tensors are taken.")
-    ] = False,
+    allow_pickle: PickleOption = False,
     form: FormatOption = None,
 ) -> None:
     """Compute the features of SAEs, or of a model's neurons, and write them into the catalogue.

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..catalogue.cli_common import db_path, example, narrate, no_type_check, wait_seconds
+from ..catalogue.cli_common import AddressArgument, db_path, example, narrate, no_type_check, wait_seconds
 from ..catalogue.cli_plot import (
     FontOption,
     OutputOption,
@@ -19,14 +19,9 @@ from ..catalogue.cli_plot import (
     TitleOption,
     WidthOption,
 )
+from .choices import PickleOption
 
-AddressArgument = Annotated[
-    str, typer.Argument(metavar="SAE/FEATURE", help="Slug of the SAE, a GLOB, or any part that only one slug has.")
-]
 SetOption = Annotated[str, typer.Option("--set", help="Name of a token set.")]
-PickleOption = Annotated[
-    bool, typer.Option("--allow-pickle", help="Read pickled checkpoints too, of which only tensors are taken.")
-]
 
 
 def register(app: typer.Typer) -> None:

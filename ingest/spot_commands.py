@@ -12,6 +12,7 @@ import typer
 from ..catalogue.cli_care import SPOT_CHECK, print_finding
 from ..catalogue.cli_common import db_path, example, narrate, no_type_check, wait_seconds
 from ..catalogue.errors import CatalogueError
+from .choices import PickleOption
 
 
 def register(app: typer.Typer) -> None:
@@ -24,9 +25,7 @@ def spot_check_command(
     context: typer.Context,
     n: Annotated[int, typer.Argument(metavar="N", min=1, help="Number of random features.")],
     seed: Annotated[int | None, typer.Option("--seed", help="Choose the same features again.")] = None,
-    allow_pickle: Annotated[
-        bool, typer.Option("--allow-pickle", help="Read pickled checkpoints too, of which only tensors are taken.")
-    ] = False,
+    allow_pickle: PickleOption = False,
 ) -> None:
     """Compute random features again from the weights, and compare: statistics, tokens, es, auroc and z of every set.
 

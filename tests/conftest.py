@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -55,3 +57,30 @@ def _make_demo(folder: Path) -> None:
         [str(featdex), "--db", "demo.duckdb", "demo"], cwd=folder, capture_output=True, text=True, timeout=900
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="session")
+def on_terminal() -> Callable[[Sequence[str], Mapping[str, str]], bytes]:
+    """What a command prints on a pseudo-terminal, in an environment of its own: `on_terminal(command, environment)`."""
+    if sys.platform == "win32":
+        pytest.skip("pseudo-terminals are a Unix thing")
+    return _on_terminal
+
+
+def _on_terminal(command: Sequence[str], environment: Mapping[str, str]) -> bytes:
+    import pty
+
+    leader, follower = pty.openpty()
+    with subprocess.Popen(command, stdout=follower, stderr=follower, env=environment):
+        os.close(follower)
+        pieces = []
+        while True:
+            try:
+                piece = os.read(leader, 65536)
+            except OSError:  # Linux reports the end of a terminal as an error.
+                break
+            if not piece:
+                break
+            pieces.append(piece)
+    os.close(leader)
+    return b"".join(pieces)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -21,39 +21,27 @@ with IngestProgress(print) as progress:
 HELP = "from featdex.catalogue.cli import run; run(['--help']); run(['nope'])"
 
 
-def on_terminal(code: str, **variables: str) -> bytes:
+@pytest.fixture
+def python_on_terminal(on_terminal: Callable[..., bytes]) -> Callable[..., bytes]:
     """What some Python prints on a pseudo-terminal that knows colours."""
-    import pty
 
-    leader, follower = pty.openpty()
-    inherited = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
-    environment = inherited | {"TERM": "xterm-256color", "COLUMNS": "120"} | variables
-    with subprocess.Popen([sys.executable, "-c", code], stdout=follower, stderr=follower, env=environment):
-        os.close(follower)
-        pieces = []
-        while True:
-            try:
-                piece = os.read(leader, 65536)
-            except OSError:  # Linux reports the end of a terminal as an error.
-                break
-            if not piece:
-                break
-            pieces.append(piece)
-    os.close(leader)
-    return b"".join(pieces)
+    def call(code: str, **variables: str) -> bytes:
+        inherited = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
+        environment = inherited | {"TERM": "xterm-256color", "COLUMNS": "120"} | variables
+        return on_terminal([sys.executable, "-c", code], environment)
+
+    return call
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are a Unix thing")
-def test_the_progress_bar_has_colours_unless_told_otherwise() -> None:
-    assert COLOUR.search(on_terminal(PROGRESS))
-    plain = on_terminal(PROGRESS, NO_COLOR="1")
+def test_the_progress_bar_has_colours_unless_told_otherwise(python_on_terminal: Callable[..., bytes]) -> None:
+    assert COLOUR.search(python_on_terminal(PROGRESS))
+    plain = python_on_terminal(PROGRESS, NO_COLOR="1")
     assert b"one is done" in plain
     assert not COLOUR.search(plain)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are a Unix thing")
-def test_verbs_have_no_colours() -> None:
-    printed = on_terminal(HELP, NO_COLOR="1")
+def test_verbs_have_no_colours(python_on_terminal: Callable[..., bytes]) -> None:
+    printed = python_on_terminal(HELP, NO_COLOR="1")
     assert b"Usage: featdex" in printed
     assert b"No such command" in printed
     assert not COLOUR.search(printed)

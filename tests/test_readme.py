@@ -3,38 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import duckdb
 import pytest
+from featdex.docs import blocks
 
 README = Path(__file__).parent.parent / "README.md"
-NOT_RUN = "<!-- (?:needs the hub|changes the demo) -->"
-
-
-class Command(NamedTuple):
-    line: str
-    output: str
-
-
-def blocks(language: str) -> list[str]:
-    text = README.read_text(encoding="utf-8")
-    pattern = rf"(?P<note>{NOT_RUN}\n)?```{language}\n(?P<body>.*?)```"
-    return [match["body"] for match in re.finditer(pattern, text, re.DOTALL) if not match["note"]]
-
-
-def commands() -> list[Command]:
-    found = []
-    for block in blocks("console"):
-        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-            line, _, output = part.partition("\n")
-            found.append(Command(line, output))
-    return found
+COMMANDS = [command for command in blocks.commands(README) if command.is_run]
+STATEMENTS = [statement for statement, is_run in blocks.statements(README) if is_run]
+SCRIPTS = [script for script, is_run in blocks.scripts(README) if is_run]
 
 
 def run(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -49,51 +30,32 @@ def run(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def assert_prints(found: str, expected: str) -> None:
-    """Compare word by word; numbers may differ as much as another processor's rounding makes them."""
-    found_lines, expected_lines = found.rstrip().splitlines(), expected.rstrip().splitlines()
-    assert len(found_lines) == len(expected_lines)
-    for line, wanted in zip(found_lines, expected_lines, strict=True):
-        # The mean over a centred vocabulary is nothing but rounding.
-        left, right = line.split(), wanted.split()
-        if right[:1] == ["mean"]:
-            left, right = left[4:], right[4:]
-        assert len(left) == len(right), line
-        for word, want in zip(left, right, strict=True):
-            assert word == want or as_number(word) == pytest.approx(as_number(want), rel=0.02, abs=0.11), line
-
-
-def as_number(word: str) -> float:
-    try:
-        return float(word)
-    except ValueError:
-        return float("nan")
-
-
-@pytest.mark.parametrize("command", commands(), ids=lambda command: command.line)
-def test_console(command: Command, demo_folder: Path) -> None:
-    (example,) = blocks("toml")
-    (demo_folder / "mine.toml").write_text(example, encoding="utf-8")
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.line)
+def test_console(command: blocks.Command, demo_folder: Path) -> None:
+    blocks.write_files(README, demo_folder)
     line = "featdex --db demo.duckdb demo" if command.line == "make demo" else command.line
     done = run(line, demo_folder)
     assert done.returncode == 0, done.stderr
     if command.output.strip():
         told = done.stdout.replace(str(Path(sys.executable).with_name("featdex")), ".venv/bin/featdex")
-        assert_prints(told, command.output)
+        assert blocks.difference(told, command.output) is None
 
 
-@pytest.mark.parametrize("block", blocks("sql"))
-def test_sql(block: str, demo_folder: Path) -> None:
+@pytest.mark.parametrize("statement", STATEMENTS)
+def test_sql(statement: str, demo_folder: Path) -> None:
     with duckdb.connect(str(demo_folder / "demo.duckdb"), read_only=True) as connection:
-        for statement in block.split(";"):
-            if statement.strip():
-                assert connection.execute(statement).fetchall()
+        assert connection.execute(statement).fetchall()
 
 
-@pytest.mark.parametrize("block", blocks("python"))
-def test_python(block: str, demo_folder: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", block], cwd=demo_folder, capture_output=True, text=True, timeout=600)
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_python(script: str, demo_folder: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", script], cwd=demo_folder, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", blocks.commands(README), ids=lambda command: command.line)
+def test_a_command_is_known(command: blocks.Command) -> None:
+    assert blocks.fault_of_line(command.line) is None
 
 
 def test_make_demo_is_what_the_tests_run() -> None:

@@ -239,31 +239,13 @@ def test_parquet_goes_to_a_redirected_stdout(tmp_path: Path) -> None:
     assert duckdb.connect().execute(f"FROM '{output}'").fetchall() == [(1,)]
 
 
-def on_terminal(arguments: list[str], columns: int) -> str:
-    """Run featdex on a pseudo-terminal and return what it prints."""
-    import pty
-
-    leader, follower = pty.openpty()
-    environment = {**os.environ, "COLUMNS": str(columns), "LINES": "50"}
-    with subprocess.Popen([*FEATDEX, *arguments], stdout=follower, stderr=follower, env=environment):
-        os.close(follower)
-        pieces = []
-        while True:
-            try:
-                piece = os.read(leader, 65536)
-            except OSError:  # Linux reports the end of a terminal as an error.
-                break
-            if not piece:
-                break
-            pieces.append(piece)
-    os.close(leader)
-    return b"".join(pieces).decode()
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are a Unix thing")
 @pytest.mark.usefixtures("environment")
-def test_a_terminal_gets_a_table_that_fits() -> None:
-    lines = on_terminal(["top", "girls_names", "-n", "3"], 150).splitlines()
+def test_a_terminal_gets_a_table_that_fits(on_terminal: Callable[..., bytes]) -> None:
+    def printed(arguments: list[str], columns: int) -> str:
+        environment = os.environ | {"COLUMNS": str(columns), "LINES": "50"}
+        return on_terminal([*FEATDEX, *arguments], environment).decode()
+
+    lines = printed(["top", "girls_names", "-n", "3"], 150).splitlines()
     assert lines[0].split()[:3] == ["sae", "feature", "z"]
     assert max(map(len, lines)) <= 150
-    assert "parquet is no text" in on_terminal(["sql", "SELECT 1", "-f", "parquet"], 80)
+    assert "parquet is no text" in printed(["sql", "SELECT 1", "-f", "parquet"], 80)

@@ -25,8 +25,9 @@ from featdex.catalogue.cli import run
 from featdex.catalogue.errors import FeatdexError, NotFoundError, UsageError
 from featdex.catalogue.report import write_report
 from featdex.catalogue.report_chunks import ChunkWriter
-from featdex.catalogue.report_folder import replacing_folder
-from featdex.catalogue.report_plan import STATISTICS, Options, make_plan
+from featdex.catalogue.report_folder import report_folder
+from featdex.catalogue.report_plan import Options, make_plan
+from featdex.catalogue.tables import STATISTICS
 from featdex.catalogue.write import SaeRows, write_sae
 
 Written = dict[str, SaeRows]
@@ -245,7 +246,7 @@ def test_a_report_is_replaced_and_anything_else_is_left_alone(small: Path, tmp_p
     with pytest.raises(UsageError, match="there is no folder"):
         make(small, tmp_path / "no" / "out")
     (tmp_path / "empty").mkdir()
-    with replacing_folder(tmp_path / "empty") as folder:
+    with report_folder(tmp_path / "empty") as folder:
         (folder / "new").touch()
     assert (tmp_path / "empty" / "new").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "mine", "out"]
@@ -278,7 +279,7 @@ def test_a_rename_that_fails_brings_the_old_folder_back(
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", failing)
-    with pytest.raises(FeatdexError, match="Permission denied"), replacing_folder(out):
+    with pytest.raises(FeatdexError, match="Permission denied"), report_folder(out):
         pass
     assert (out / "index.html").is_file()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -286,7 +287,7 @@ def test_a_rename_that_fails_brings_the_old_folder_back(
 
 def test_the_folder_one_is_in_is_not_replaced(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(out / "data")
-    with pytest.raises(UsageError, match="is the folder you are in"), replacing_folder(out):
+    with pytest.raises(UsageError, match="is the folder you are in"), report_folder(out):
         pass
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
-import gguf
-import numpy as np
 import pytest
 from featdex.catalogue.cli import run
 from featdex.catalogue.doctor import checks
@@ -64,23 +63,11 @@ print(total)
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory, write_gguf: Callable[..., None]) -> Path:
     """A catalogue with results of two sets of one's own."""
     folder = tmp_path_factory.mktemp("made")
-    rng = np.random.default_rng(0)
-    writer = gguf.GGUFWriter(folder / "tiny.gguf", "llama")
-    writer.add_block_count(1)
-    writer.add_float32("llama.attention.layer_norm_rms_epsilon", 1e-5)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_token_list(["<|end|>", *(f"{chr(97 + k % 5)}{chr(97 + k // 5)}ing" for k in range(N_TOKENS - 1))])
-    writer.add_token_types([3] + [1] * (N_TOKENS - 1))
-    shapes = {"token_embd.weight": (N_TOKENS, D_MODEL), "output_norm.weight": (D_MODEL,)}
-    for name, shape in (shapes | {"blk.0.ffn_down.weight": (D_MODEL, D_MLP)}).items():
-        writer.add_tensor(name, rng.standard_normal(shape).astype(np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    words = ["<|end|>", *(f"{chr(97 + k % 5)}{chr(97 + k // 5)}ing" for k in range(N_TOKENS - 1))]
+    write_gguf(folder / "tiny.gguf", words, D_MODEL, D_MLP, 1)
     (folder / "mine.toml").write_text(MINE)
     line = ["ingest", "mlp_neurons", "-m", str(folder / "tiny.gguf"), "--directions", "20"]
     assert run(["--db", str(folder / "made.duckdb"), *line, "--sets", f"affix,{folder / 'mine.toml'}"]) == 0
