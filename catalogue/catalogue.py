@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import duckdb
 
-from .errors import UsageError, nearest
+from .errors import QueryError, UsageError, nearest
 from .file import DEFAULT_WAIT_SECONDS, open_reader, translated
 from .questions import is_shipped, saved_queries
 from .schema import sql_text
@@ -136,6 +136,19 @@ class Catalogue:
         """
         with translated():
             return self._run(text, params)
+
+    def statements(self, text: str) -> list[str]:
+        """Return the single statements of a text of SQL.
+
+        Raises:
+            QueryError: It is no SQL, or no Unicode text.
+        """
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise QueryError(f"the SQL text is no Unicode text: {error.reason} at {error.start}") from error
+        with translated():
+            return [statement.query for statement in self.connection.extract_statements(text)]
 
     def _run(self, text: str, params: list[Any] | dict[str, Any] | None = None) -> duckdb.DuckDBPyRelation:
         relation = self.connection.sql(text, params=params)

@@ -80,7 +80,7 @@ def export(
 
 def _export(catalogue: Catalogue, asked: Asked, output: Path, *, keep_sidecar: bool) -> tuple[Made, dict[str, Any]]:
     """Write an answer and its sidecar, each whole or not at all."""
-    from .sidecar import as_text, describe, sidecar_of
+    from .sidecar import as_bytes, describe, sidecar_of
 
     beside = sidecar_of(output)
     is_own = _is_own(beside)
@@ -91,7 +91,7 @@ def _export(catalogue: Catalogue, asked: Asked, output: Path, *, keep_sidecar: b
         description = describe(catalogue, asked, made, output)
         if keep_sidecar:
             with replacing(beside) as second:
-                second.write(as_text(description).encode())
+                second.write(as_bytes(description))
         elif is_own:
             # What it says is no longer so.
             beside.unlink(missing_ok=True)

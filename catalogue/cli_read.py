@@ -173,12 +173,9 @@ def sql(
     form: FormatOption = None,
 ) -> None:
     """Run SQL on the catalogue, read-only."""
-    from .file import translated
-
     with catalogue_of(context) as catalogue:
         query = sys.stdin.read() if text == "-" else text
-        with translated():
-            n_statements = len(catalogue.connection.extract_statements(query))
+        n_statements = len(catalogue.statements(query))
         if n_statements > 1:
             raise UsageError(f"sql answers one statement, and these are {n_statements}; 'featdex shell' takes several")
         if not emit(catalogue.sql(query), form):

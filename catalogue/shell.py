@@ -102,11 +102,9 @@ class _Session:
             self._command(*text.split(maxsplit=1))
             return
         connection = self._catalogue.connection
-        with translated():
-            statements = connection.extract_statements(text)
-        for statement in statements:
+        for statement in self._catalogue.statements(text):
             with translated():
-                relation = connection.sql(statement.query)
+                relation = connection.sql(statement)
             if relation is None:
                 continue
             is_cut = self._is_prompted and self._form in (None, Format.TABLE)

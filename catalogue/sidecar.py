@@ -84,9 +84,10 @@ def describe(catalogue: Catalogue, asked: Asked, made: Made, output: Path) -> di
     }
 
 
-def as_text(description: Mapping[str, Any]) -> str:
-    """Return the text of a sidecar."""
-    return json.dumps(description, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+def as_bytes(description: Mapping[str, Any]) -> bytes:
+    """Return a sidecar as it is kept, in UTF-8; bytes of a file's name that are none stand as JSON's escapes."""
+    text = json.dumps(description, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    return text.encode("utf-8", "backslashreplace")
 
 
 def read_sidecar(path: Path) -> tuple[dict[str, Any], Asked]:

@@ -249,3 +249,9 @@ def test_a_terminal_gets_a_table_that_fits(on_terminal: Callable[..., bytes]) ->
     assert lines[0].split()[:3] == ["sae", "feature", "z"]
     assert max(map(len, lines)) <= 150
     assert "parquet is no text" in printed(["sql", "SELECT 1", "-f", "parquet"], 80)
+
+
+@pytest.mark.parametrize("verb", [["sql"], ["export", "-o", "x.csv", "--sql"]])
+def test_sql_that_is_no_unicode_text_is_a_fault(featdex: Featdex, verb: list[str]) -> None:
+    code, out, err = featdex(*verb, "SELECT '\udcca'")
+    assert (code, out, err.count("\n")) == (1, "", 1)

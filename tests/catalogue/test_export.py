@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 import subprocess
+import sys
 import urllib.parse
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -313,3 +314,11 @@ def test_tables_that_fail_leave_the_old_ones(featdex: Featdex, tables: Path, mon
 def test_a_slow_query_draws_no_bar_into_the_data(featdex: Featdex) -> None:
     told = featdex("sql", "SELECT current_setting('enable_progress_bar') AS bar")
     assert told == (0, "bar\nfalse\n", "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a name of a file is Unicode text")
+def test_a_name_of_a_file_may_be_no_unicode_text(featdex: Featdex) -> None:
+    name = "a\udc8d.csv"
+    assert featdex("export", "--sql", "SELECT 1 AS one", "-o", name)[0] == 0
+    assert json.loads(Path(f"{name}.json").read_text(encoding="utf-8"))["file"] == name
+    assert featdex("export", "--again", f"{name}.json")[0] == 0
