@@ -6,28 +6,19 @@ what does not. Results go to a `Scratch` as they come, so that memory is the sam
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Float64, Int32
 
-from ..catalogue.errors import WeightsError
 from .checks import require_finite_rows
-from .device import Options, block_limits, resolve_device
-from .inputs import AnyArray, TokenIds
-from .product import block_size, logit_blocks
-from .ranking import QUANTILES, PackedSets, RowStatistics, SetScores, pack_sets
-from .ranking_cpu import rank_rows
-from .ranking_cuda import rank_rows_cuda
+from .device import Options, resolve_devices
+from .feature_columns import Progress, Results, lay_ground, nulls_of, write_features
+from .inputs import TokenIds
 from .scratch import Columns, FeatureColumns, Scratch, SetColumns
-from .significance import Universe, make_nulls, ranking_columns, write_direction_columns, write_q_columns
-
-QUANTILE_COLUMNS = tuple(f"q{round(100 * level):02d}" for level in QUANTILES)
-MOMENT_COLUMNS = ("mean", "std", "skewness", "kurtosis")
-
-Progress = Callable[[int], None]
+from .significance import Nulls, write_q_columns
 
 
 class Numbers(NamedTuple):
@@ -137,125 +128,26 @@ def compute_into(
         WeightsError: The logits overflow float32.
         UsageError: The device is not here.
     """
-    device = resolve_device(options.device)
-    ids = np.arange(W_U.shape[1]) if universe is None else np.flatnonzero(universe)
-    tokens = W_U if len(ids) == W_U.shape[1] else W_U[:, torch.from_numpy(ids)].contiguous()
-    positions = [np.searchsorted(ids, members[np.isin(members, ids)]).astype(np.int32) for members in sets]
-    tokens, decoder = tokens.to(device), W_dec.to(device)
-    n_kept = 0 if kept is None else kept.n_kept
-    packed = pack_sets(positions[n_kept:], len(ids), complement=options.weight == 0.0)
-    sizes = np.array([len(part) for part in positions], dtype=np.int64)
-    every = Universe(tokens, positions, sizes, None if covariates is None else covariates[:, ids])
-
-    def score_null(directions: Float32[torch.Tensor, "r d"]) -> Float64[np.ndarray, "s r"]:
-        return _null_scores(directions.to(device), tokens, packed, options)
-
+    ground = lay_ground(
+        W_U,
+        sets,
+        resolve_devices(options.device),
+        universe=universe,
+        covariates=covariates,
+        options=options,
+        n_kept=0 if kept is None else kept.n_kept,
+    )
     # Said before anything is computed: an infinite row would spoil the covariance of all.
     require_finite_rows(W_dec, "W_dec", "feature")
-    nulls = make_nulls(decoder, every, options, score_null, n_kept)
-    enrichment = SetColumns(scratch, len(sets), W_dec.shape[0]) if kept is None else kept
-    known = set(enrichment.matrices)
-    computed = write_direction_columns(decoder, nulls, enrichment, n_kept)
-    scored = every.of_sets(n_kept)
-    feature, top = FeatureColumns(scratch, W_dec.shape[0]), FeatureColumns(scratch, W_dec.shape[0])
-    for block in _ranked_blocks(decoder, tokens, packed, options, wants_statistics=True):
-        _require_finite(block.statistics, block.rows.start)
-        norms = decoder[block.rows].double().norm(dim=1).cpu().numpy()
-        feature.write(_feature_columns(block.statistics, norms), block.rows.start)
-        top.write(_token_columns(block, ids), block.rows.start)
-        columns = ranking_columns(block.scores, norms > 0, scored, nulls, options)
-        enrichment.write(columns, n_kept, block.rows.start)
-        computed |= columns.keys()
-        if progress:
-            progress(block.rows.stop)
-    enrichment.write_null(known - computed, n_kept)
+    decoder, n_features = W_dec.to(ground.universe.W_U.device), W_dec.shape[0]
+    nulls = nulls_of(ground, decoder)
+    enrichment = SetColumns(scratch, len(sets), n_features) if kept is None else kept
+    results = Results(FeatureColumns(scratch, n_features), FeatureColumns(scratch, n_features), enrichment)
+    write_features(ground, nulls, decoder, range(n_features), results, progress)
     write_q_columns(enrichment, scratch)
-    return StoredNumbers(
-        feature, top, enrichment, nulls.columns, nulls.covariance.kind, nulls.nuisance, nulls.correlation
-    )
+    return stored_numbers(results, nulls)
 
 
-class _Block(NamedTuple):
-    """What ranking the vocabulary by a block of rows gave; the logits are reused by the next block."""
-
-    rows: slice
-    logits: Float32[torch.Tensor, "b v"]
-    statistics: RowStatistics
-    scores: SetScores
-
-
-def _ranked_blocks(
-    rows: Float32[torch.Tensor, "f d"],
-    W_U: Float32[torch.Tensor, "d v"],
-    packed: PackedSets,
-    options: Options,
-    wants_statistics: bool,
-) -> Iterator[_Block]:
-    """Rank the vocabulary by every row, a block at a time, on the device where W_U lies."""
-    n_rows, n_tokens = rows.shape[0], W_U.shape[1]
-    limits = block_limits(W_U.device, options.memory)
-    block = block_size(n_rows, n_tokens, limits.memory, limits.bytes_per_logit, options.block, limits.features)
-    scale = 1.0 / W_U.double().norm(dim=0)
-    # A token at the origin has no direction: its cosine is 0.
-    scale = torch.where(torch.isfinite(scale), scale, torch.zeros_like(scale))
-    for start, logits in logit_blocks(rows, W_U, block):
-        if W_U.device.type == "cpu":
-            statistics, scores = rank_rows(
-                logits.numpy(),
-                scale.numpy(),
-                packed,
-                weight=options.weight,
-                threads=options.threads,
-                wants_statistics=wants_statistics,
-            )
-        else:
-            statistics, scores = rank_rows_cuda(
-                logits, scale, packed, weight=options.weight, wants_statistics=wants_statistics
-            )
-        yield _Block(slice(start, start + len(logits)), logits, statistics, scores)
-
-
-def _null_scores(
-    directions: Float32[torch.Tensor, "r d"],
-    W_U: Float32[torch.Tensor, "d v"],
-    packed: PackedSets,
-    options: Options,
-) -> Float64[np.ndarray, "s r"]:
-    es = np.empty((packed.n_sets, len(directions)))
-    for block in _ranked_blocks(directions, W_U, packed, options, wants_statistics=False):
-        es[:, block.rows] = block.scores.es
-    return es
-
-
-def _token_columns(block: _Block, ids: TokenIds) -> Columns:
-    columns: Columns = {}
-    for name, positions in (("top", block.statistics.top), ("bottom", block.statistics.bottom)):
-        chosen = torch.from_numpy(positions).long().to(block.logits.device)
-        columns[f"{name}_tokens"] = ids[positions].astype(np.int32)
-        columns[f"{name}_weights"] = block.logits.gather(1, chosen).cpu().numpy()
-    return columns
-
-
-def _require_finite(statistics: RowStatistics, start: int) -> None:
-    broken = ~(np.isfinite(statistics.extremes).all(1) & np.isfinite(statistics.moments[:, :2]).all(1))
-    if broken.any():
-        feature = start + int(np.flatnonzero(broken)[0])
-        raise WeightsError(f"the logit weights of feature {feature} overflow float32; scale the decoder down")
-
-
-def _feature_columns(statistics: RowStatistics, norms: Float64[np.ndarray, "f"]) -> Columns:
-    moments = statistics.moments
-    cosines = statistics.cos_moments.copy()
-    with np.errstate(divide="ignore", invalid="ignore"):
-        cosines[:, :2] /= norms[:, None]
-        bimodality = (moments[:, 2] ** 2 + 1) / moments[:, 3]
-    cosines[norms == 0] = np.nan
-    values: dict[str, AnyArray] = {name: moments[:, k] for k, name in enumerate(MOMENT_COLUMNS)}
-    values |= {"min": statistics.extremes[:, 0], "max": statistics.extremes[:, 1]}
-    values |= {name: statistics.quantiles[:, k] for k, name in enumerate(QUANTILE_COLUMNS)}
-    values["bimodality"] = bimodality
-    values |= {f"cos_{name}": cosines[:, k] for k, name in enumerate(MOMENT_COLUMNS)}
-    columns: Columns = {name: column.astype(np.float32) for name, column in values.items()}
-    columns["histogram"] = statistics.histogram
-    columns["dec_norm"] = norms.astype(np.float32)
-    return columns
+def stored_numbers(results: Results, nulls: Nulls) -> StoredNumbers:
+    """Return the numbers of a whole dictionary, q-values included, with its nulls."""
+    return StoredNumbers(*results, nulls.columns, nulls.covariance.kind, nulls.nuisance, nulls.correlation)

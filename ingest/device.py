@@ -28,7 +28,7 @@ class Options:
     """How to compute. Device, memory, block and threads change no result; the others do.
 
     Attributes:
-        device: auto (CUDA where there is one), cpu, cuda or cuda:N.
+        device: auto (CUDA where there is one), cpu, cuda, cuda:N or cuda:all.
         memory: Budget in bytes for a block of features; None takes 1 GiB, on CUDA half of the free memory.
         block: Features a block, instead of a budget.
         threads: CPU threads; None takes all.
@@ -48,8 +48,23 @@ class Options:
     weight: float = 0.0
 
 
+ALL_GPUS = "cuda:all"
+
+
+def resolve_devices(name: str) -> list[torch.device]:
+    """Return the devices to compute on: all GPUs for cuda:all, else the one of `resolve_device`.
+
+    Raises:
+        UsageError: An unknown name, or CUDA where there is none.
+    """
+    first = resolve_device(name)
+    if name != ALL_GPUS:
+        return [first]
+    return [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
+
+
 def resolve_device(name: str) -> torch.device:
-    """Return the torch device that `name` (auto, cpu, cuda, cuda:N) stands for here.
+    """Return the torch device that `name` (auto, cpu, cuda, cuda:N) stands for here; of cuda:all, the first.
 
     Raises:
         UsageError: An unknown name, or CUDA where there is none.
@@ -58,9 +73,9 @@ def resolve_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name == "cpu":
         return torch.device("cpu")
-    if not re.fullmatch(r"cuda(:\d+)?", name):
-        raise UsageError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:N")
-    index = int(name.partition(":")[2] or 0)
+    if not re.fullmatch(r"cuda(:(\d+|all))?", name):
+        raise UsageError(f"unknown device {name!r}; use auto, cpu, cuda, cuda:N or cuda:all")
+    index = 0 if name == ALL_GPUS else int(name.partition(":")[2] or 0)
     if not torch.cuda.is_available() or index >= torch.cuda.device_count():
         raise UsageError(f"no {name} here ({torch.cuda.device_count()} CUDA devices); use --device cpu")
     return torch.device("cuda", index)

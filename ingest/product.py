@@ -6,7 +6,7 @@ of features, the last one padded with zeros; a block is a whole number of tiles.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -59,23 +59,32 @@ def block_size(
 
 
 def logit_blocks(
-    W_dec: Float32[torch.Tensor, "f d"], W_U: Float32[torch.Tensor, "d v"], block: int
+    W_dec: Float32[torch.Tensor, "f d"], W_U: Float32[torch.Tensor, "d v"], block: int, span: range | None = None
 ) -> Iterator[tuple[int, Float32[torch.Tensor, "b v"]]]:
     """Yield (first feature, its block of logit weights); the tensor is reused by the next block.
 
     Args:
-        W_dec: Decoder rows in the residual stream, on W_U's device.
-        W_U: Processed unembedding.
+        W_dec: Decoder rows in the residual stream, on any device.
+        W_U: Processed unembedding; the products are taken on its device.
         block: Features a block, a multiple of the tile (see `block_size`).
+        span: Only these features, from a multiple of the tile on; all by default.
     """
+    span = range(W_dec.shape[0]) if span is None else span
+    yield from logits_from(W_dec, W_U, block, range(span.start, span.stop, block), span.stop)
+
+
+def logits_from(
+    W_dec: Float32[torch.Tensor, "f d"], W_U: Float32[torch.Tensor, "d v"], block: int, starts: Iterable[int], end: int
+) -> Iterator[tuple[int, Float32[torch.Tensor, "b v"]]]:
+    """Yield what `logit_blocks` does, for the blocks that begin at `starts` and go no further than feature `end`."""
     n_features, d_model = W_dec.shape
     tile = tile_size(n_features)
     held = torch.empty(block, W_U.shape[1], dtype=torch.float32, device=W_U.device)
     with full_float32():
-        for start in range(0, n_features, block):
-            stop = min(start + block, n_features)
+        for start in starts:
+            stop = min(start + block, end)
             for first in range(start, stop, tile):
-                rows = W_dec[first : first + tile]
+                rows = W_dec[first : first + tile].to(W_U.device)
                 if len(rows) < tile:
                     padding = torch.zeros(tile - len(rows), d_model, dtype=torch.float32, device=rows.device)
                     rows = torch.cat([rows, padding])

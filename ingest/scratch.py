@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -90,6 +91,8 @@ class Scratch:
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
         self._end = 0
+        # Several devices write their blocks at once; each column is made by the first of them.
+        self.making = threading.RLock()
         try:
             self._file = None if folder is None else tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
         except OSError as error:
@@ -167,8 +170,9 @@ class SetColumns:
 
     def matrix(self, name: str, dtype: np.dtype[np.generic]) -> Matrix:
         """Return the column of that name, made now if it is new."""
-        if name not in self.matrices:
-            self.matrices[name] = self._scratch.matrix((self.n_sets, self.n_features), dtype)
+        with self._scratch.making:
+            if name not in self.matrices:
+                self.matrices[name] = self._scratch.matrix((self.n_sets, self.n_features), dtype)
         return self.matrices[name]
 
     def write_null(self, names: Iterable[str], first_set: int) -> None:
@@ -200,9 +204,10 @@ class FeatureColumns:
         """Set values of shape [features] or [features, k] from `first_feature` on."""
         for name, values in columns.items():
             block = values.reshape(len(values), -1)
-            if name not in self._matrices:
-                shape = (self.n_features, block.shape[1])
-                self._matrices[name] = (self._scratch.matrix(shape, values.dtype), values.ndim == 1)
+            with self._scratch.making:
+                if name not in self._matrices:
+                    shape = (self.n_features, block.shape[1])
+                    self._matrices[name] = (self._scratch.matrix(shape, values.dtype), values.ndim == 1)
             self._matrices[name][0].write(first_feature, 0, block)
 
     def read(self, first: int, last: int) -> Columns:

@@ -79,6 +79,17 @@ class Nulls(NamedTuple):
     columns: Columns
     correlation: Float64[np.ndarray, "s s"]
 
+    def to(self, device: torch.device) -> Nulls:
+        """Return the same with its tensors on a device."""
+        held = self.covariance
+        return self._replace(
+            covariance=Covariance(
+                held.sigma.to(device), held.precision.to(device), held.root.to(device), held.rank, held.kind
+            ),
+            contrasts=self.contrasts.to(device),
+            adjusted=None if self.adjusted is None else self.adjusted.to(device),
+        )
+
 
 def make_nulls(
     W_dec: Float32[torch.Tensor, "f d"], universe: Universe, options: Options, score_null: ScoreNull, n_kept: int = 0
@@ -110,23 +121,30 @@ def make_nulls(
 
 
 def write_direction_columns(
-    W_dec: Float32[torch.Tensor, "f d"], nulls: Nulls, columns: SetColumns, first_set: int = 0
+    W_dec: Float32[torch.Tensor, "f d"], nulls: Nulls, columns: SetColumns, first_set: int, span: range
 ) -> set[str]:
     """Write what follows from the mean difference in closed form, and return the names of these columns.
 
     Random directions are the null of its p-values.
+
+    Args:
+        W_dec: All decoder rows.
+        nulls: Of the sets from `first_set` on.
+        columns: Where the results go, the first feature of `span` at 0.
+        first_set: The first set to write.
+        span: Features to compute, from a multiple of `ROWS_AT_ONCE` on.
     """
     written: set[str] = set()
     test = DirectionTest.of(nulls.contrasts, nulls.covariance)
     adjusted = None if nulls.adjusted is None else DirectionTest.of(nulls.adjusted, nulls.covariance)
-    for start in range(0, W_dec.shape[0], ROWS_AT_ONCE):
-        rows = W_dec[start : start + ROWS_AT_ONCE]
+    for start in range(span.start, span.stop, ROWS_AT_ONCE):
+        rows = W_dec[start : min(start + ROWS_AT_ONCE, span.stop)]
         z, log10_p, mean_diff = test.scores(rows)
         part: Columns = {"mean_diff": mean_diff, "z": z, "log10_p": log10_p}
         if adjusted is not None:
             part["z_adj"], part["log10_p_adj"], _ = adjusted.scores(rows)
         live = (rows != 0).any(1).cpu().numpy()
-        columns.write(_stored(part, live), first_set, start)
+        columns.write(_stored(part, live), first_set, start - span.start)
         written |= part.keys()
     return written
 

@@ -22,9 +22,9 @@ from ..catalogue.file import DEFAULT_WAIT_SECONDS, open_reader
 from ..catalogue.findings import Faults, Finding, rows
 from ..catalogue.stored import StoredSet, sets_of_sae
 from .batches import Batch, Unreadable, known_batches
-from .compute import QUANTILE_COLUMNS
 from .device import Options
 from .directions import set_contrasts
+from .feature_columns import QUANTILE_COLUMNS
 from .inputs import FeatureDictionary, LanguageModel, TokenIds, array_sha256
 from .pipeline import Job
 from .ranking import QUANTILES
