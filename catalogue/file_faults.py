@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
 
-from .errors import CatalogueError, FeatdexError, LockedError, QueryError
+from .errors import CatalogueError, FeatdexError, LockedError, NotFoundError, QueryError, nearest
+from .tables import FEATURE
 
 REMEDY = "take another copy of it, or ingest into a new file"
 _DAMAGE = re.compile(r"Corrupt|Could not read enough bytes|[Cc]hecksum|Failed to deserialize|Serialization Error")
@@ -54,3 +57,41 @@ def raise_if_full(path: Path, error: BaseException) -> None:
         raise CatalogueError(
             f"cannot write {path}: {reason}; make room and run it again, what was there before is whole"
         ) from error
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error's text as one line, without DuckDB's error-class prefix and its picture of the SQL."""
+    text = re.split(r"\n\n(?:LINE \d|Stack Trace)", str(error))[0]
+    text = " ".join(text.replace("\n\n", "; ").split())
+    return re.sub(r"^([A-Z][A-Za-z/-]+ )*Error: ", "", text)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn every `duckdb.Error` raised inside into a `FeatdexError` of one line.
+
+    The questions themselves complain of names that the catalogue does not hold (`queries/helpers/`): these become
+    `NotFoundError`; what DuckDB can't read becomes `CatalogueError`, everything else `QueryError`.
+    """
+    try:
+        yield
+    except duckdb.Error as error:
+        if from_store := re.search(r"^(?:[\w.]+\.)?FeatdexError: (.+)$", str(error), re.MULTILINE):
+            # So DuckDB passes on what went wrong in a file system of Python's, as that of an object store is.
+            raise FeatdexError(from_store[1]) from error
+        text = one_line(error)
+        if is_damage(error):
+            raise CatalogueError(f"the catalogue is damaged: {text}; {REMEDY}") from error
+        if isinstance(error, duckdb.InvalidInputException) and re.match(r"no (token|SAE|feature|role) ", text):
+            raise NotFoundError(text) from error
+        found = re.match(r'Could not find key "(\w+)" in struct; Candidate Entries: (.+)', text)
+        if found and set(re.findall(r'"(\w+)"', found[2])) <= set(FEATURE.column_names):
+            # So DuckDB says that a question about a statistic was asked of another name.
+            advice = nearest(found[1], FEATURE.column_names)
+            raise NotFoundError(f"no statistic {found[1]!r} among the columns of the table feature{advice}") from error
+        raise QueryError(text) from error
+    except RuntimeError as error:
+        # So DuckDB reports Ctrl-C.
+        if str(error) == "Query interrupted":
+            raise KeyboardInterrupt from error
+        raise
