@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import duckdb
 
+from .dataset_place import catalogue_file, dataset_folder, remote_place, require_reading
 from .errors import QueryError, UsageError, nearest
 from .file import DEFAULT_WAIT_SECONDS, open_reader, translated
 from .questions import is_shipped, saved_queries
 from .schema import sql_text
+from .tables import TABLES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -69,6 +71,8 @@ def literal(value: object) -> str:
     raise UsageError(f"a parameter can't be a {type(value).__name__}; use text, a number, a bool, None or a list")
 
 
+_TABLES = {table.name for table in TABLES}
+
 # Which features there are is the question's own to say.
 _WHOLE_NUMBERS = {"n": ("a number of rows", 0), "feature": ("the index of a feature, from 0", -(2**63))}
 _MOST = 2**63 - 1
@@ -92,6 +96,18 @@ class Catalogue:
         self.path = Path(path)
         self.connection = connection
         self._closed = False
+        self._is_dataset = (remote_place(self.path) or dataset_folder(self.path)) is not None
+
+    @property
+    def file(self) -> Path:
+        """The DuckDB file: `path`, or the one in it where that is a dataset (a copy, of one in an object store)."""
+        remote = remote_place(self.path)
+        if remote is None:
+            return catalogue_file(self.path)
+        from .dataset_remote import copied_catalogue
+        from .store import Store
+
+        return copied_catalogue(Store(remote))
 
     def query(self, name: str, /, **parameters: Any) -> duckdb.DuckDBPyRelation:
         """Ask a saved question, or read a view, by name.
@@ -148,9 +164,13 @@ class Catalogue:
         except UnicodeEncodeError as error:
             raise QueryError(f"the SQL text is no Unicode text: {error.reason} at {error.start}") from error
         with translated():
+            if self._is_dataset:
+                require_reading(self.connection, text)
             return [statement.query for statement in self.connection.extract_statements(text)]
 
     def _run(self, text: str, params: list[Any] | dict[str, Any] | None = None) -> duckdb.DuckDBPyRelation:
+        if self._is_dataset:
+            require_reading(self.connection, text)
         relation = self.connection.sql(text, params=params)
         if relation is None:
             raise UsageError("the SQL text holds no query; write one, such as 'FROM features LIMIT 5'")
@@ -173,7 +193,8 @@ class Catalogue:
                 "SELECT view_name, coalesce(comment, '') FROM duckdb_views()"
                 " WHERE NOT internal AND NOT temporary ORDER BY view_name"
             ).fetchall()
-        return [_question(name, [], comment) for name, comment in rows]
+        # The large tables of a dataset are views as well, and tables still.
+        return [_question(name, [], comment) for name, comment in rows if name not in _TABLES]
 
     def question(self, name: str) -> Question:
         """Return the question or view of that name.
@@ -235,8 +256,7 @@ class Catalogue:
             if given not in known:
                 hint = nearest(given, known) or f"; it has {', '.join(known) or 'none'}"
                 raise UsageError(f"{name} has no parameter {given!r}{hint}")
-        missing = [parameter.name for parameter in question.parameters if parameter.default is None]
-        missing = [required for required in missing if required not in values]
+        missing = [one.name for one in question.parameters if one.default is None and one.name not in values]
         if missing:
             raise UsageError(f"{name} needs {', '.join(missing)}: {signature(question)}")
 
@@ -270,7 +290,7 @@ def connect(path: str | os.PathLike[str], wait: float = DEFAULT_WAIT_SECONDS) ->
     """Open a catalogue for reading.
 
     Args:
-        path: The catalogue, a file made by `featdex ingest`.
+        path: The catalogue: a file made by `featdex ingest`, or the folder of a dataset.
         wait: Seconds to wait while an ingest writes to it.
 
     Raises:

@@ -1,15 +1,18 @@
 """The command `featdex`: its options, its verbs and what becomes of a fault.
 
 The verbs that read are in `cli_read`, `cli_show`, `cli_care`, `cli_export`, `cli_report` and `cli_plot`, the user's
-notes in `cli_notes`. Those that compute come from `featdex.ingest`, or from anybody, through the entry-point group
-`featdex.commands`: each entry is a function `register(app: typer.Typer)`. They are loaded only for the help page and
-for a verb that is none of these, so reading needs no torch.
+notes in `cli_notes`, those for what outgrows a file in `cli_scale`, what joins catalogues in `cli_merge`. Those that
+compute come from `featdex.ingest`, or from anybody, through the entry-point group `featdex.commands`: each entry is a
+function `register(app: typer.Typer)`. They are loaded only for the help page and for a verb that is none of these, so
+reading needs no torch.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -17,7 +20,18 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command, get_group
 
-from . import cli_care, cli_export, cli_notes, cli_plot, cli_read, cli_report, cli_show, completion
+from . import (
+    cli_care,
+    cli_export,
+    cli_merge,
+    cli_notes,
+    cli_plot,
+    cli_read,
+    cli_report,
+    cli_scale,
+    cli_show,
+    completion,
+)
 from .cli_common import Settings, VerbGroup, example, narrate
 from .errors import ExitCode, FeatdexError, UsageError
 
@@ -35,8 +49,8 @@ class FeatdexGroup(TyperGroup):
     _failures: tuple[str, ...] = ()
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Accept `--db` and `--wait` after the verb as well, and the completion options without a shell."""
-        return super().parse_args(ctx, _shell_named(_options_first(args)))
+        """Accept `--db` and `--wait` after the verb as well, and some options without their value."""
+        return super().parse_args(ctx, _values_named(_options_first(args)))
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a verb.
@@ -105,14 +119,23 @@ def _options_first(arguments: list[str]) -> list[str]:
     return first + rest + arguments[end:]
 
 
-def _shell_named(arguments: list[str]) -> list[str]:
-    """Give `--show-completion` and `--install-completion` the value `auto` where they have none."""
+def _values_named(arguments: list[str]) -> list[str]:
+    """Give options whose value may be left out the one that they then have.
+
+    `--show-completion` and `--install-completion` take the shell that asks, `--ray` this machine.
+    """
     named: list[str] = []
-    for argument, following in zip(arguments, [*arguments[1:], None], strict=True):
+    for argument, following in zip(arguments, [*arguments[1:], "-"], strict=True):
         named.append(argument)
-        if argument in _COMPLETION_OPTIONS and (following is None or following.startswith("-")):
+        if argument in _COMPLETION_OPTIONS and following.startswith("-"):
             named.append(completion.AUTO)
+        elif argument == "--ray" and not _is_address(following):
+            named.append("local")
     return named
+
+
+def _is_address(text: str) -> bool:
+    return text in ("auto", "local") or (":" in text and not text.startswith("-"))
 
 
 app = typer.Typer(
@@ -153,7 +176,9 @@ def _install_completion(shell: str | None) -> None:
 @app.callback()
 def options(
     context: typer.Context,
-    db: Annotated[Path | None, typer.Option("--db", envvar="FEATDEX_DB", help="The catalogue, a DuckDB file.")] = None,
+    db: Annotated[
+        Path | None, typer.Option("--db", envvar="FEATDEX_DB", help="The catalogue: a DuckDB file, or a dataset.")
+    ] = None,
     wait: Annotated[
         float, typer.Option("--wait", min=0, help="Seconds to wait for a catalogue in use.")
     ] = _DEFAULT_WAIT,
@@ -195,6 +220,8 @@ cli_care.register(app)
 cli_report.register(app)
 cli_plot.register(app)
 cli_notes.register(app)
+cli_scale.register(app)
+cli_merge.register(app)
 
 
 def run(arguments: list[str]) -> int:
@@ -228,4 +255,16 @@ def main() -> None:
         completion.answer(get_command(app), sys.argv[1:], shell)
         # Without taking down modules and threads one by one: somebody waits for the next letter.
         os._exit(0)
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    if "daft" in sys.modules:
+        _leave(code)
+    sys.exit(code)
+
+
+def _leave(code: int) -> None:
+    """End the process without taking down Python: threads of Daft's are still in it, and now and then abort it."""
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(code)

@@ -11,6 +11,7 @@ import typer
 
 from .cli_common import catalogue_of, db_path, example, narrate, replacing
 from .cli_read import ValuesArgument, named_values
+from .dataset_place import dataset_folder
 from .errors import CatalogueError, FeatdexError, NotFoundError, UsageError
 from .formats import LISTS, Format, read, write, write_parquet
 from .given_path import given_path
@@ -136,6 +137,9 @@ def _write(catalogue: Catalogue, asked: Asked, stream: BinaryIO, name: str) -> M
 
 def _require_other_file(context: typer.Context, output: Path) -> None:
     source = db_path(context)
+    folder = dataset_folder(source)
+    if folder is not None and output.absolute().resolve().is_relative_to(folder.resolve()):
+        raise UsageError(f"{output} is in the dataset itself; name a file elsewhere")
     if output.exists() and source.exists() and output.samefile(source):
         raise UsageError(f"{output} is the catalogue itself; name another file")
     if output.is_dir():

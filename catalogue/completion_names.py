@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .schema import RETIRED
-from .tables import FEATURE, STATISTICS
+from .tables import FEATURE, STATISTICS, TABLES
 
 _SECONDS = 1.0
 _MOST = 500
@@ -113,8 +113,10 @@ _QUESTIONS = (
 def questions(typed: Typed) -> Iterator[Candidate]:
     """Names of questions and views."""
     views = "SELECT view_name, split_part(comment, chr(10), 1), NULL FROM duckdb_views() WHERE NOT internal"
+    tables = {table.name for table in TABLES}
     for name, title, _ in _rows(typed, f"{_QUESTIONS} UNION ALL {views} ORDER BY 1"):
-        yield Candidate(name, title or "")
+        if name not in tables:
+            yield Candidate(name, title or "")
 
 
 def exports(typed: Typed) -> Iterator[Candidate]:

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
+from .dataset_place import is_dataset
+from .doctor_dataset import DATASET_CHECKS
 from .doctor_proofs import PROOFS
 from .doctor_sae import SAE_CHECKS
 from .errors import FeatdexError
@@ -133,7 +135,8 @@ def checks() -> dict[str, Check]:
 
 def examine(connection: duckdb.DuckDBPyConnection) -> Iterator[Finding]:
     """Yield the outcome of every check, one after another; a check that can't read the file says so."""
-    for name, check in checks().items():
+    more = DATASET_CHECKS if is_dataset(connection) else {}
+    for name, check in (checks() | more).items():
         try:
             yield check(connection)
         except FeatdexError as fault:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from .dataset_place import columns_of_dataset
 from .errors import FeatdexError
 from .file import translated
 from .findings import Check, Faults, Finding, rows
@@ -136,7 +137,8 @@ def _q_values(connection: duckdb.DuckDBPyConnection) -> Finding:
     sizes: dict[tuple[str, int], int] = {}
     for slug, sae_id, _, d_sae in pairs:
         sizes[slug, sae_id] = sizes.get((slug, sae_id), 0) + d_sae
-    saes = _sample(list(sizes.items()))
+    # A dataset of core columns has no log10_q_all.
+    saes = [] if columns_of_dataset(connection) == "core" else _sample(list(sizes.items()))
     try:
         for slug, sae_id, set_id, _ in chosen:
             wrong = _n_wrong_of_set(connection, sae_id, set_id)
@@ -149,9 +151,8 @@ def _q_values(connection: duckdb.DuckDBPyConnection) -> Finding:
                 faults.add(f"{wrong} of the log10_q_all of {slug}", [slug], wrong)
     except FeatdexError as error:
         faults.add(str(error))
-    looked = (
-        f"log10_q of {len(chosen):,} of {len(pairs):,} (SAE, set) and log10_q_all of {len(saes)} of {len(sizes)} SAEs"
-    )
+    looked = f"log10_q of {len(chosen):,} of {len(pairs):,} (SAE, set)"
+    looked += f" and log10_q_all of {len(saes)} of {len(sizes)} SAEs" if saes or not sizes else ""
     return faults.finding("q-values", f"{looked} follow from log10_p by Benjamini-Hochberg")
 
 

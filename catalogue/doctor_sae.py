@@ -8,6 +8,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from .dataset_place import columns_of_dataset
+from .dataset_tables import CORE
 from .findings import Check, Faults, Finding, rows
 from .tables import ENRICHMENT
 
@@ -28,11 +30,14 @@ _ALWAYS = ("es", "es_opposed", "peak_rank", "lead_n", "auroc", "mean_diff", "top
 _TOGETHER = {"z": ("log10_p", "log10_q", "log10_q_all"), "z_adj": ("log10_p_adj",), "log10_p_ks": (), "log10_p_es": ()}
 
 
-def _holes_query() -> str:
-    counted = [*_ALWAYS, *_TOGETHER, *(name for names in _TOGETHER.values() for name in names)]
+def _holes_query(kept: tuple[str, ...]) -> str:
+    """Return the check of these columns of enrichment: a dataset may have a part of them only."""
+    together = {first: [name for name in names if name in kept] for first, names in _TOGETHER.items() if first in kept}
+    always = [name for name in _ALWAYS if name in kept]
+    counted = [*always, *together, *(name for names in together.values() for name in names)]
     counts = ", ".join(f"count(e.{name}) AS {name}" for name in counted)
-    wrong = [f"c.{name} <> l.n" for name in _ALWAYS]
-    for first, others in _TOGETHER.items():
+    wrong = [f"c.{name} <> l.n" for name in always]
+    for first, others in together.items():
         wrong += [f"c.{first} NOT IN (0, l.n)", *(f"c.{name} <> c.{first}" for name in others)]
     return f"""
         WITH {_ONE},
@@ -125,7 +130,7 @@ _CHECKS: dict[str, tuple[str, str]] = {
         )
         """,
     ),
-    "holes": ("no score is missing but those of zero decoder rows", _holes_query()),
+    "holes": ("no score is missing but those of zero decoder rows", _holes_query(ENRICHMENT.column_names)),
     "summaries": (
         "every summary is that of its rows",
         f"""
@@ -178,6 +183,8 @@ _CHECKS: dict[str, tuple[str, str]] = {
 
 def _finding(check: str, connection: duckdb.DuckDBPyConnection) -> Finding:
     promise, query = _CHECKS[check]
+    if check == "holes" and columns_of_dataset(connection) == "core":
+        query = _holes_query(CORE)
     faults = Faults()
     for (sae_id,) in rows(connection, "SELECT sae_id FROM sae ORDER BY sae_id"):
         faults.count(connection, query, {"sae": sae_id})

@@ -90,7 +90,7 @@ def import_explanations(
         CatalogueError: A feature is not one of its SAE: the file is of another.
     """
     rows, n_empty = _read_all(files, narrate or (lambda _: None))
-    with writing(path, wait=wait, narrate=narrate) as connection:
+    with writing(path, wait=wait, narrate=narrate, notes=True) as connection:
         targets = _targets(connection, path, rows, sae)
         chosen = [(sae_id, row) for row in rows for sae_id in targets.get(row.source_id, {})]
         names = {sae_id: slug for saes in targets.values() for sae_id, (slug, _) in saes.items()}

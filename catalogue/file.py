@@ -1,13 +1,12 @@
 """Opening a catalogue file: one writer, many readers, and one clear line when that can't be.
 
 DuckDB lets nobody read while a writer holds the file, so writers open, run one transaction and close.
-This is the boundary where `duckdb.Error` becomes `FeatdexError`.
+This is the boundary where `duckdb.Error` becomes `FeatdexError` (`file_faults`).
 """
 
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -16,13 +15,20 @@ from pathlib import Path
 
 import duckdb
 
-from .errors import CatalogueError, LockedError, NotFoundError, QueryError, nearest
+from .dataset_place import catalogue_file, dataset_folder, lay_views, refuse_writing, remote_place, shut, unreadable
+from .errors import CatalogueError, LockedError, QueryError
 from .file_faults import REMEDY, is_damage, open_fault, raise_if_full
+from .file_faults import one_line as one_line
+from .file_faults import translated as translated
 from .given_path import given_path
+from .new_file import publish_new
 from .older import bridge
+from .own_version import featdex_version as featdex_version
 from .questions import install_queries
 from .schema import SCHEMA_VERSION, STORAGE_VERSION
-from .tables import FEATURE, TABLES
+from .tables import TABLES
+
+Narrate = Callable[[str], None]
 
 DEFAULT_WAIT_SECONDS = 10.0
 
@@ -34,59 +40,19 @@ _WRITER_CONFIG = _BASE_CONFIG | {"memory_limit": "256MB"}
 _READER_CONFIG = _BASE_CONFIG | {"enable_external_access": "false"}
 
 
-def featdex_version() -> str:
-    """Return the installed version of featdex, or `"unknown"` in a bare source tree."""
-    # Slow to import, and of no use to a shell that completes a word.
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("featdex")
-    except PackageNotFoundError:
-        return "unknown"
-
-
-def one_line(error: BaseException) -> str:
-    """Return an error's text as one line, without DuckDB's error-class prefix and its picture of the SQL."""
-    text = re.split(r"\n\n(?:LINE \d|Stack Trace)", str(error))[0]
-    text = " ".join(text.replace("\n\n", "; ").split())
-    return re.sub(r"^([A-Z][A-Za-z/-]+ )*Error: ", "", text)
-
-
-@contextmanager
-def translated() -> Iterator[None]:
-    """Turn every `duckdb.Error` raised inside into a `FeatdexError` of one line.
-
-    The questions themselves complain of names that the catalogue does not hold (`queries/helpers/`): these become
-    `NotFoundError`; what DuckDB can't read becomes `CatalogueError`, everything else `QueryError`.
-    """
-    try:
-        yield
-    except duckdb.Error as error:
-        text = one_line(error)
-        if is_damage(error):
-            raise CatalogueError(f"the catalogue is damaged: {text}; {REMEDY}") from error
-        if isinstance(error, duckdb.InvalidInputException) and re.match(r"no (token|SAE|feature|role) ", text):
-            raise NotFoundError(text) from error
-        found = re.match(r'Could not find key "(\w+)" in struct; Candidate Entries: (.+)', text)
-        if found and set(re.findall(r'"(\w+)"', found[2])) <= set(FEATURE.column_names):
-            # So DuckDB says that a question about a statistic was asked of another name.
-            advice = nearest(found[1], FEATURE.column_names)
-            raise NotFoundError(f"no statistic {found[1]!r} among the columns of the table feature{advice}") from error
-        raise QueryError(text) from error
-    except RuntimeError as error:
-        # So DuckDB reports Ctrl-C.
-        if str(error) == "Query interrupted":
-            raise KeyboardInterrupt from error
-        raise
-
-
-def _connect(
-    path: Path, config: Mapping[str, str], *, read_only: bool, wait: float, narrate: Callable[[str], None] | None
+def patiently(
+    path: Path,
+    attempt: Callable[[], duckdb.DuckDBPyConnection],
+    *,
+    read_only: bool,
+    wait: float,
+    narrate: Narrate | None,
 ) -> duckdb.DuckDBPyConnection:
+    """Open a file by `attempt`, again and again until whoever holds it lets go or `wait` seconds are over."""
     deadline = time.monotonic() + wait
     while True:
         try:
-            return _quiet(duckdb.connect(str(path), read_only=read_only, config=dict(config)), locked=read_only)
+            return attempt()
         except duckdb.Error as error:
             fault = open_fault(path, error, one_line(error), read_only=read_only)
             if not isinstance(fault, LockedError) or time.monotonic() >= deadline:
@@ -97,10 +63,27 @@ def _connect(
             time.sleep(0.1)
 
 
-def _quiet(connection: duckdb.DuckDBPyConnection, *, locked: bool) -> duckdb.DuckDBPyConnection:
+def _connect(
+    path: Path, config: Mapping[str, str], *, read_only: bool, wait: float, narrate: Narrate | None
+) -> duckdb.DuckDBPyConnection:
+    folder = dataset_folder(path)
+
+    def attempt() -> duckdb.DuckDBPyConnection:
+        connection = duckdb.connect(str(path), read_only=read_only, config=dict(config))
+        return _quiet(connection, folder, locked=read_only)
+
+    return patiently(path, attempt, read_only=read_only, wait=wait, narrate=narrate)
+
+
+def _quiet(connection: duckdb.DuckDBPyConnection, folder: Path | None, *, locked: bool) -> duckdb.DuckDBPyConnection:
     """Keep DuckDB's progress bar from stdout, which is for data; then lock the configuration of a reader."""
+    # Within a process, DuckDB gives one database to all that open a file alike.
+    if connection.execute("SELECT current_setting('lock_configuration')").fetchall()[0][0]:
+        return connection
     connection.execute("SET enable_progress_bar = false")
     if locked:
+        if folder is not None:
+            shut(connection, folder)
         connection.execute("SET lock_configuration = true")
     return connection
 
@@ -126,8 +109,13 @@ def schema_version(path: Path, connection: duckdb.DuckDBPyConnection) -> int:
     return found
 
 
-def _existing(path: Path) -> Path:
-    path = given_path(path)
+def existing(path: Path) -> Path:
+    """Return the file of a catalogue that is there, a dataset's in its folder.
+
+    Raises:
+        CatalogueError: Nothing is there, or no file.
+    """
+    path = catalogue_file(given_path(path))
     if not path.exists():
         raise CatalogueError(f"no catalogue at {path}; make one with 'featdex ingest' or name it with --db FILE")
     if path.is_dir():
@@ -138,18 +126,24 @@ def _existing(path: Path) -> Path:
 
 
 def connect_reader(
-    path: Path, *, wait: float, narrate: Callable[[str], None] | None = None, memory: str | None = None
+    path: Path, *, wait: float, narrate: Narrate | None = None, memory: str | None = None
 ) -> duckdb.DuckDBPyConnection:
     """Open a DuckDB file as `open_reader` does, whatever it holds."""
-    config = _READER_CONFIG | ({"memory_limit": memory} if memory else {})
-    return _connect(_existing(path), config, read_only=True, wait=wait, narrate=narrate)
+    remote = remote_place(path)
+    if remote is not None:
+        from .dataset_remote import connect_remote
+
+        return connect_remote(remote, _BASE_CONFIG | ({"memory_limit": memory} if memory else {}))
+    file = existing(path)
+    # A dataset's folder is opened to a reader before all else is shut.
+    config = _READER_CONFIG if dataset_folder(file) is None else _BASE_CONFIG
+    config = config | ({"memory_limit": memory} if memory else {})
+    return _connect(file, config, read_only=True, wait=wait, narrate=narrate)
 
 
-def connect_writer(
-    path: Path, *, wait: float, narrate: Callable[[str], None] | None = None
-) -> duckdb.DuckDBPyConnection:
+def connect_writer(path: Path, *, wait: float, narrate: Narrate | None = None) -> duckdb.DuckDBPyConnection:
     """Open a DuckDB file as `writing` does, whatever it holds, and without a transaction."""
-    return _connect(_existing(path), _WRITER_CONFIG, read_only=False, wait=wait, narrate=narrate)
+    return _connect(existing(path), _WRITER_CONFIG, read_only=False, wait=wait, narrate=narrate)
 
 
 def open_reader(
@@ -171,7 +165,15 @@ def open_reader(
     file = Path(path)
     connection = connect_reader(file, wait=wait, memory=memory)
     try:
-        if schema_version(file, connection) < SCHEMA_VERSION:
+        version = schema_version(file, connection)
+        folder = dataset_folder(given_path(file))
+        root = remote_place(file) or (None if folder is None else str(folder.absolute()))
+        try:
+            with translated():
+                lay_views(connection, file, root, version)
+        except QueryError as fault:
+            raise unreadable(root, fault) from fault
+        if version < SCHEMA_VERSION:
             bridge(connection)
     except BaseException:
         connection.close()
@@ -184,7 +186,8 @@ def writing(
     path: str | os.PathLike[str],
     *,
     wait: float = DEFAULT_WAIT_SECONDS,
-    narrate: Callable[[str], None] | None = None,
+    narrate: Narrate | None = None,
+    notes: bool = False,
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """Hold a catalogue for one transaction: committed at the end of the block, rolled back on any error.
 
@@ -192,13 +195,17 @@ def writing(
         path: An existing catalogue (see `create`).
         wait: Seconds to wait for other processes to let go.
         narrate: Told once, in one line, when it has to wait.
+        notes: Only tags and explanations are written, which may be done in a dataset too.
 
     Raises:
+        UsageError: It is a dataset, and more than notes are to be written.
         CatalogueError: As `open_reader`; or the schema is older, the file or its folder can't be written, or the disk
             is full.
         LockedError: As `open_reader`.
     """
-    file = _existing(Path(path))
+    if not notes or remote_place(path):
+        refuse_writing(Path(path))
+    file = existing(Path(path))
     folder = file.absolute().parent
     if not os.access(folder, os.W_OK):
         raise CatalogueError(
@@ -227,6 +234,12 @@ def writing(
         connection.close()
 
 
+def connect_new(path: Path) -> duckdb.DuckDBPyConnection:
+    """Make a DuckDB file of the storage format of catalogues, and open it for writing."""
+    config = _WRITER_CONFIG | {"storage_compatibility_version": STORAGE_VERSION}
+    return _quiet(duckdb.connect(str(path), config=dict(config)), None, locked=False)
+
+
 def create(path: str | os.PathLike[str]) -> None:
     """Make an empty catalogue at `path` unless a file is there: built beside it, then given its name.
 
@@ -240,14 +253,12 @@ def create(path: str | os.PathLike[str]) -> None:
         return
     scratch = file.with_name(f".{file.name}.{os.getpid()}.new")
     try:
-        connection = duckdb.connect(
-            str(scratch), config=dict(_BASE_CONFIG, storage_compatibility_version=STORAGE_VERSION)
-        )
+        connection = connect_new(scratch)
         try:
             install_schema(connection)
             connection.execute("CHECKPOINT")
             # While the connection has the file locked: nobody opens it before all is done.
-            _publish(scratch, file)
+            publish_new(scratch, file)
         finally:
             connection.close()
     except (duckdb.Error, OSError) as error:
@@ -255,22 +266,6 @@ def create(path: str | os.PathLike[str]) -> None:
     finally:
         scratch.unlink(missing_ok=True)
         scratch.with_name(f"{scratch.name}.wal").unlink(missing_ok=True)
-
-
-def _publish(scratch: Path, file: Path) -> None:
-    """Give a new catalogue its name, unless another has taken it meanwhile."""
-    try:
-        # Unlike a rename, a second name never takes the place of a file.
-        os.link(scratch, file)
-    except FileExistsError:
-        return
-    except OSError:
-        # Not every file system has links.
-        if file.exists():
-            return
-        scratch.replace(file)
-    # The log of a file that was here before would be taken for this one's.
-    file.with_name(f"{file.name}.wal").unlink(missing_ok=True)
 
 
 def require_writable_folder(path: str | os.PathLike[str]) -> None:
@@ -288,12 +283,18 @@ def install_schema(connection: duckdb.DuckDBPyConnection) -> None:
     for table in TABLES:
         for statement in table.ddl():
             connection.execute(statement)
+    install_facts(connection, {})
+    install_queries(connection)
+    connection.execute("COMMIT")
+
+
+def install_facts(connection: duckdb.DuckDBPyConnection, more: Mapping[str, str]) -> None:
+    """Write into a new catalogue which schema it has, and what made it when; and whatever else is told."""
     facts = {
         "schema_version": str(SCHEMA_VERSION),
         "created_by": f"featdex {featdex_version()}",
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        **more,
     }
     for key, value in facts.items():
         connection.execute("INSERT INTO meta VALUES (?, ?)", [key, value])
-    install_queries(connection)
-    connection.execute("COMMIT")

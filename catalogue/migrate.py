@@ -16,6 +16,8 @@ from typing import BinaryIO, NamedTuple
 
 import duckdb
 
+from .dataset import Dataset, publish
+from .dataset_place import dataset_folder, remote_place
 from .errors import CatalogueError
 from .file import (
     DEFAULT_WAIT_SECONDS,
@@ -28,6 +30,7 @@ from .file import (
     writing,
 )
 from .file_faults import raise_if_full
+from .given_path import given_path
 from .older import missing_columns
 from .questions import install_queries
 from .schema import SCHEMA_VERSION, Table
@@ -49,7 +52,8 @@ def migrate(
 ) -> Migrated | None:
     """Bring a catalogue to the schema of this featdex; the old one is kept as FILE.v1, by its schema.
 
-    Of a catalogue that has this schema only the views and questions are installed again, and None is returned.
+    Of a catalogue that has this schema only the views and questions are installed again, and None is returned. The
+    catalogue of a dataset is made again from its files.
 
     Args:
         path: The catalogue.
@@ -61,6 +65,10 @@ def migrate(
         LockedError: Another process holds it for longer than `wait` seconds.
     """
     file = Path(path)
+    dataset = remote_place(file) or dataset_folder(given_path(file))
+    if dataset is not None:
+        publish(Dataset.open(dataset), narrate or (lambda _: None))
+        return None
     require_writable_folder(file)
     with closing(connect_reader(file, wait=wait, narrate=narrate)) as connection:
         version = schema_version(file, connection)

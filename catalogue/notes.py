@@ -45,7 +45,7 @@ def add_tag(
     """
     sae, feature = split_address(address)
     tag = _checked(tag)
-    with writing(path, wait=wait, narrate=narrate) as connection:
+    with writing(path, wait=wait, narrate=narrate, notes=True) as connection:
         slug = resolve_sae(Catalogue(path, connection), sae)
         with translated():
             ((sae_id, d_sae),) = connection.execute("SELECT sae_id, d_sae FROM sae WHERE slug = ?", [slug]).fetchall()
@@ -81,7 +81,7 @@ def remove_tag(
         UsageError: The address is malformed or ambiguous.
     """
     sae, feature = split_address(address)
-    with writing(path, wait=wait, narrate=narrate) as connection:
+    with writing(path, wait=wait, narrate=narrate, notes=True) as connection:
         slug = resolve_sae(Catalogue(path, connection), sae)
         with translated():
             found = connection.execute(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import duckdb
 
 QUERY_FOLDER = Path(__file__).parent.parent / "queries"
+_DATASET = "dataset"
 
 _CREATE = re.compile(
     r"\s*CREATE OR REPLACE (?P<kind>VIEW|MACRO) (?P<name>\w+)\s*"
@@ -64,9 +65,13 @@ def read_query(file: Path) -> SavedQuery:
     return SavedQuery(file.stem, kind, sql, f"{header}\n{file.stem}({parameters})")
 
 
-def saved_queries(folder: Path = QUERY_FOLDER) -> list[SavedQuery]:
-    """Return every query below `folder`, each after the ones it mentions: views and macros bind when created."""
-    queries = {query.name: query for query in map(read_query, sorted(folder.glob("*/*.sql")))}
+def saved_queries(folder: Path = QUERY_FOLDER, *, dataset: bool = False) -> list[SavedQuery]:
+    """Return every query below `folder`, each after the ones it mentions: views and macros bind when created.
+
+    For the catalogue of a dataset, those in `dataset/` take the place of the ones of their names.
+    """
+    files = sorted(folder.glob("*/*.sql"), key=lambda file: (file.parent.name == _DATASET, file))
+    queries = {query.name: query for query in map(read_query, files if dataset else filter(_is_common, files))}
     mentions = {
         name: [word for word in re.findall(r"\w+", query.sql) if word in queries and word != name]
         for name, query in queries.items()
@@ -74,8 +79,12 @@ def saved_queries(folder: Path = QUERY_FOLDER) -> list[SavedQuery]:
     return [queries[name] for name in TopologicalSorter(mentions).static_order()]
 
 
-def install_queries(connection: duckdb.DuckDBPyConnection) -> None:
+def _is_common(file: Path) -> bool:
+    return file.parent.name != _DATASET
+
+
+def install_queries(connection: duckdb.DuckDBPyConnection, *, dataset: bool = False) -> None:
     """Create, or replace, every view, question and helper in a catalogue that has its tables."""
-    for query in saved_queries():
+    for query in saved_queries(dataset=dataset):
         for statement in query.statements():
             connection.execute(statement)

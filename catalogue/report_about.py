@@ -22,7 +22,7 @@ _LONG_TEXT = 4_000
 def write_about(catalogue: Catalogue, plan: Plan, writer: ChunkWriter) -> None:
     """Write what the about page shows."""
     facts = {row["key"]: row["value"] for row in dicts(catalogue, "FROM meta ORDER BY key")}
-    with catalogue.path.open("rb") as stream:
+    with catalogue.file.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     sae_ids = [sae.sae_id for sae in plan.saes]
     writer.write(
@@ -31,7 +31,7 @@ def write_about(catalogue: Catalogue, plan: Plan, writer: ChunkWriter) -> None:
             "made": datetime.now(UTC).isoformat(timespec="seconds"),
             "featdex": featdex_version(),
             "options": {"sae": plan.options.sae, "sets": list(plan.options.sets), "top": plan.options.top},
-            "catalogue": {"name": catalogue.path.name, "bytes": catalogue.path.stat().st_size, "sha256": digest},
+            "catalogue": {"name": catalogue.path.name, "bytes": catalogue.file.stat().st_size, "sha256": digest},
             "meta": facts,
             "models": list(plan.models),
             "saes": [sae.row for sae in plan.saes],

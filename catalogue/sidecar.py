@@ -17,6 +17,7 @@ from .catalogue import literal
 from .errors import FeatdexError, NotFoundError, UsageError
 from .file import featdex_version, schema_version, translated
 from .formats import Format, read
+from .tables import TABLES
 
 if TYPE_CHECKING:
     import duckdb
@@ -193,7 +194,8 @@ def _definitions_sha256(connection: duckdb.DuckDBPyConnection, text: str) -> str
             " AND function_type IN ('macro', 'table_macro')"
             " UNION ALL SELECT view_name, sql FROM duckdb_views() WHERE NOT internal AND NOT temporary"
         ).fetchall()
-    known = {name: definition or "" for name, definition in rows}
+    tables = {table.name for table in TABLES}
+    known = {name: definition or "" for name, definition in rows if name not in tables}
     found: dict[str, str] = {}
     pending = [text]
     while pending:

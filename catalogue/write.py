@@ -25,6 +25,14 @@ Row = Mapping[str, Any]
 SIGNIFICANCE = 0.05
 """The q below which `set_summary` counts a feature."""
 
+SUMMARY = (
+    f"count(*) FILTER (z > 0 AND log10_q < log10({SIGNIFICANCE})) AS n_promoted,"
+    f" count(*) FILTER (z < 0 AND log10_q < log10({SIGNIFICANCE})) AS n_suppressed,"
+    " arg_max(feature, z) AS best_promoted, max(z) AS best_promoted_z,"
+    " arg_min(feature, z) AS best_suppressed, min(z) AS best_suppressed_z"
+)
+"""The columns of `set_summary` over the rows of one SAE and set, in SQL."""
+
 
 @dataclass(frozen=True)
 class SaeRows:
@@ -228,11 +236,7 @@ def _sae_id(connection: duckdb.DuckDBPyConnection, rows: SaeRows, model_id: int)
 
 def _summarise(connection: duckdb.DuckDBPyConnection, sae_id: int) -> None:
     connection.execute(
-        "INSERT INTO set_summary BY NAME SELECT sae_id, set_id,"
-        " count(*) FILTER (z > 0 AND log10_q < log10($q)) AS n_promoted,"
-        " count(*) FILTER (z < 0 AND log10_q < log10($q)) AS n_suppressed,"
-        " arg_max(feature, z) AS best_promoted, max(z) AS best_promoted_z,"
-        " arg_min(feature, z) AS best_suppressed, min(z) AS best_suppressed_z"
+        f"INSERT INTO set_summary BY NAME SELECT sae_id, set_id, {SUMMARY}"
         " FROM enrichment WHERE sae_id = $sae GROUP BY sae_id, set_id ORDER BY set_id",
-        {"q": SIGNIFICANCE, "sae": sae_id},
+        {"sae": sae_id},
     )

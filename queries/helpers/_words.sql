@@ -7,11 +7,16 @@ CREATE OR REPLACE MACRO _words(places, direction) AS TABLE
 WITH wanted AS (
     SELECT DISTINCT p.place.sae_id AS sae_id, p.place.feature AS feature
     FROM (SELECT unnest(places) AS place) p
+),
+-- First these, whatever DuckDB expects: joined to the whole vocabulary first, they are as many rows as it has tokens.
+found AS MATERIALIZED (
+    SELECT ft.sae_id, ft.feature, ft.rank, ft.token_id
+    FROM wanted w
+    JOIN feature_token ft ON ft.sae_id = w.sae_id AND ft.feature = w.feature
+    WHERE ft.rank * direction BETWEEN 1 AND 8
 )
-SELECT w.sae_id, w.feature, list(t.str ORDER BY abs(ft.rank)) AS tokens
-FROM wanted w
-JOIN feature_token ft ON ft.sae_id = w.sae_id AND ft.feature = w.feature
-JOIN sae s ON s.sae_id = w.sae_id
-JOIN token t ON t.model_id = s.model_id AND t.token_id = ft.token_id
-WHERE ft.rank * direction BETWEEN 1 AND 8
-GROUP BY w.sae_id, w.feature
+SELECT f.sae_id, f.feature, list(t.str ORDER BY abs(f.rank)) AS tokens
+FROM found f
+JOIN sae s ON s.sae_id = f.sae_id
+JOIN token t ON t.model_id = s.model_id AND t.token_id = f.token_id
+GROUP BY f.sae_id, f.feature

@@ -35,7 +35,8 @@ hits AS (
     FROM first a
     JOIN second b ON b.sae_id = a.sae_id AND b.feature = a.feature
     JOIN feature f ON f.sae_id = a.sae_id AND f.feature = a.feature
-    WHERE a.z - b.z IS NOT NULL AND (min_kurtosis IS NULL OR f.kurtosis >= min_kurtosis)
+    -- The SAEs once more: where they are files, the others are left unread.
+    WHERE f.sae_id IN (FROM _sae_ids(sae)) AND a.z - b.z IS NOT NULL AND (min_kurtosis IS NULL OR f.kurtosis >= min_kurtosis)
     ORDER BY abs(a.z - b.z) DESC, a.sae_id, a.feature
     LIMIT n
 )

@@ -22,14 +22,26 @@ CREATE OR REPLACE MACRO independent_sets_of(
     max_r2 := 0.9,
     n := 10
 ) AS TABLE
-WITH RECURSIVE steps AS (
-    SELECT
-        e.sae_id, e.set_id, e.z::DOUBLE AS z, 0 AS step, e.z::DOUBLE AS z_left, 1::DOUBLE AS v_left,
-        []::DOUBLE[] AS shares, false AS is_picked, NULL::DOUBLE AS z_before, NULL::DOUBLE AS v_before
+WITH RECURSIVE strong AS MATERIALIZED (
+    SELECT e.sae_id, e.set_id, e.z::DOUBLE AS z
     FROM enrichment e
     WHERE e.sae_id IN (FROM _sae_ids_having(sae, feature))
         AND e.feature = feature
         AND abs(e.z) >= min_z
+),
+-- Read once, and not again at every step.
+pairs AS MATERIALIZED (
+    SELECT c.sae_id, c.set_id, c.other_id, c.r
+    FROM set_correlation c
+    WHERE c.sae_id IN (SELECT g.sae_id FROM strong g)
+        AND c.set_id IN (SELECT g.set_id FROM strong g)
+        AND c.other_id IN (SELECT g.set_id FROM strong g)
+),
+steps AS (
+    SELECT
+        g.sae_id, g.set_id, g.z, 0 AS step, g.z AS z_left, 1::DOUBLE AS v_left,
+        []::DOUBLE[] AS shares, false AS is_picked, NULL::DOUBLE AS z_before, NULL::DOUBLE AS v_before
+    FROM strong g
     UNION ALL
     (
         WITH still_open AS (
@@ -58,7 +70,7 @@ WITH RECURSIVE steps AS (
                 ) / sqrt(b.pick.v_left) AS share
             FROM still_open o
             JOIN best b ON b.sae_id = o.sae_id
-            LEFT JOIN set_correlation c
+            LEFT JOIN pairs c
                 ON c.sae_id = o.sae_id AND c.set_id = b.pick.set_id AND c.other_id = o.set_id
         )
         SELECT

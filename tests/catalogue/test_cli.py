@@ -36,7 +36,7 @@ def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str
 
 COMMANDS = dict(commands(typer.main.get_command(cli.app)))
 READING_VERBS = {"top", "promotes", "q", "ls", "sql", "shell", "export", "doctor", "show", "sets", "saes", "plot"}
-NOTING_VERBS = {"migrate", "tag", "tags", "import"}
+NOTING_VERBS = {"migrate", "tag", "tags", "import", "merge"}
 READING = [path for path in COMMANDS if not path or path[0] in READING_VERBS | NOTING_VERBS]
 # These read the weights, which the small catalogue was not made from.
 READING = [path for path in READING if path not in {("plot", "logits"), ("plot", "running-sum")}]
@@ -62,7 +62,8 @@ def test_every_example_runs(
     path: tuple[str, ...], scratch: Path, tmp_path: Path, featdex: Featdex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FEATDEX_DB", str(scratch))
-    shutil.copy(scratch, tmp_path / "demo.duckdb")
+    for name in ("demo.duckdb", "more.duckdb"):
+        shutil.copy(scratch, tmp_path / name)
     (tmp_path / "my_sets.toml").write_text('[sets.my_fruits]\nterms = ["Mary", "apple"]')
     explanation = {"modelId": "tiny", "layer": "8-res-jb", "index": "7", "description": "names"}
     (tmp_path / "batch-0.jsonl.gz").write_bytes(gzip.compress(json.dumps(explanation).encode()))

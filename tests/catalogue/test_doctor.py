@@ -255,7 +255,7 @@ def test_damage_is_a_fault_of_the_checks_that_meet_it(scratch: Path) -> None:
     content = scratch.read_bytes()
     n_met = 0
     # Blocks of 256 KiB follow three headers of 4 KiB.
-    for start in range(12288, len(content), 4 * 262144):
+    for start in range(12288, len(content), 8 * 262144):
         scratch.write_bytes(content[: start + 1000] + bytes(100) + content[start + 1100 :])
         try:
             found = findings(scratch)

@@ -301,7 +301,7 @@ def test_a_full_disk_changes_nothing(old: Path) -> None:
 
 
 def test_killed_at_any_line_it_opens_and_can_be_migrated(old: Path, tmp_path: Path) -> None:
-    folders = [tmp_path / f"{k}" for k in range(12)]
+    folders = [tmp_path / f"{k}" for k in range(8)]
     for folder in folders:
         folder.mkdir()
         shutil.copy(old, folder / "old.duckdb")
