@@ -5,17 +5,26 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Container
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .cli_common import FormatOption, SaeOption, catalogue_of, emit, emit_answer, example, narrate
+from .cli_common import FormatOption, SaeOption, catalogue_of, db_path, emit, emit_answer, example, narrate
 from .display import printable
 from .errors import NotFoundError, UsageError
 from .formats import Answer, Format
 
 if TYPE_CHECKING:
     from .catalogue import Catalogue, Question
+
+
+class Engine(StrEnum):
+    """What runs SQL."""
+
+    DUCKDB = "duckdb"
+    DAFT = "daft"
+
 
 ValuesArgument = Annotated[
     list[str] | None,
@@ -170,11 +179,28 @@ def list_questions(catalogue: Catalogue, name: str | None, form: Format | None) 
 def sql(
     context: typer.Context,
     text: Annotated[str, typer.Argument(metavar="TEXT", help="SQL; - reads it from stdin.")],
+    engine: Annotated[
+        Engine,
+        typer.Option(help="What runs it: duckdb, or daft for scans of a whole dataset (tables only, no views)."),
+    ] = Engine.DUCKDB,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Run Daft on this Ray cluster: auto, HOST:PORT, ray://…, or local."),
+    ] = None,
     form: FormatOption = None,
 ) -> None:
     """Run SQL on the catalogue, read-only."""
+    query = sys.stdin.read() if text == "-" else text
+    if engine is Engine.DAFT:
+        from .daft_engine import answered
+
+        with answered(db_path(context), query, ray) as relation:
+            if not emit(relation, form):
+                narrate("no rows")
+        return
+    if ray is not None:
+        raise UsageError("DuckDB runs on one machine; add --engine daft, or leave out --ray")
     with catalogue_of(context) as catalogue:
-        query = sys.stdin.read() if text == "-" else text
         n_statements = len(catalogue.statements(query))
         if n_statements > 1:
             raise UsageError(f"sql answers one statement, and these are {n_statements}; 'featdex shell' takes several")
