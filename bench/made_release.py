@@ -91,7 +91,7 @@ def read_model(folder: Path) -> Any:
 def do_task(task: Record) -> Record:
     """Ingest the release in this process, or go on with it; return its plan and its peak of memory."""
     import torch
-    from featdex.ingest import pipeline
+    from featdex.ingest import pipeline, sinks
     from featdex.ingest.device import Options
     from featdex.ingest.plan import plan
     from featdex.ingest.token_sets import token_set_from_ids
@@ -106,7 +106,7 @@ def do_task(task: Record) -> Record:
     planned = plan(task["catalogue"], model, jobs, sets, options=options)
     # The kills are counted by what they hit: that a write begins is told as well.
     written: list[tuple[float, float]] = []
-    pipeline.write_sae = announced(pipeline.write_sae, written)  # type: ignore[attr-defined]
+    sinks.write_sae = announced(sinks.write_sae, written)  # type: ignore[attr-defined]
     started = time.perf_counter()
     outcome = pipeline.ingest(
         task["catalogue"], model, jobs, sets, options=options, reporter=Steps(), narrate=lambda _: None

@@ -123,7 +123,7 @@ def _batches(
     jobs = []
     for origin in origins:
         try:
-            jobs += _jobs(origin, language_model, allow_pickle)
+            jobs += jobs_of_origin(origin, language_model, allow_pickle=allow_pickle)
         except FeatdexError as fault:
             yield Unreadable([str(origin.slug)], _with_advice(fault))
     if jobs:
@@ -140,7 +140,8 @@ def _read(model: str, name: str | None, allow_pickle: bool) -> LanguageModel:
     return read_model(str(demo_gguf()) if model == DEMO else model, name, allow_pickle=allow_pickle)
 
 
-def _jobs(origin: Origin, model: LanguageModel, allow_pickle: bool) -> list[Job]:
+def jobs_of_origin(origin: Origin, model: LanguageModel, *, allow_pickle: bool) -> list[Job]:
+    """Return the dictionary that was named by these words, as the ledger keeps them: one job, or what it is now."""
     from .demo import DEMO, demo_sae_folder
 
     source = str(demo_sae_folder()) if origin.source == DEMO else origin.source

@@ -19,6 +19,7 @@ from ..catalogue.cli_common import (
     no_type_check,
     wait_seconds,
 )
+from ..catalogue.dataset_place import refuse_writing
 from ..catalogue.errors import NotFoundError, UsageError, nearest
 from ..catalogue.formats import Answer
 from .choices import PickleOption, make_options
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from .device import Options
     from .inputs import LanguageModel, TokenSet
     from .pipeline import Job, Outcome
+    from .sinks import Sink
 
 
 def register(app: typer.Typer) -> None:
@@ -46,7 +48,10 @@ def register(app: typer.Typer) -> None:
 
 
 DeviceOption = Annotated[
-    str, typer.Option("--device", help="auto, cpu, cuda or cuda:N; auto takes a GPU if there is one.")
+    str,
+    typer.Option(
+        "--device", help="auto, cpu, cuda, cuda:N or cuda:all; auto takes a GPU if there is one, cuda:all all of them."
+    ),
 ]
 MemoryOption = Annotated[
     str | None,
@@ -99,6 +104,26 @@ def ingest_command(
     ] = False,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="End at the first SAE that fails.")] = False,
     allow_pickle: PickleOption = False,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to",
+            metavar="DATASET",
+            help="Write a dataset of parquet files instead: a folder, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX.",
+        ),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray",
+            metavar="[ADDRESS]",
+            help="Spread the work with Ray: over all GPUs of this machine, or a cluster (auto, HOST:PORT).",
+        ),
+    ] = None,
+    columns: Annotated[
+        Literal["full", "core"] | None,
+        typer.Option("--columns", help="Of a new dataset: all columns of enrichment, or es, z, log10_p, log10_q."),
+    ] = None,
     form: FormatOption = None,
 ) -> None:
     """Compute the features of SAEs, or of a model's neurons, and write them into the catalogue.
@@ -111,10 +136,17 @@ def ingest_command(
     """
     if form is not None and not dry_run:
         raise UsageError("--format is the format of a plan; give it with --dry-run")
-    path, wait = db_path(context), wait_seconds(context)
-    options = make_options(device, memory, threads, null=null, directions=directions, seed=seed, weight=weight)
+    if to is None and (ray or columns):
+        raise UsageError(f"{'--ray' if ray else '--columns'} writes a dataset; name its folder with --to")
+    path, wait = db_path(context) if to is None else Path(to), wait_seconds(context)
+    if to is None:
+        refuse_writing(path)
+    # What a cluster has is known when it is there.
+    chosen = "cpu" if ray else device
+    options = make_options(chosen, memory, threads, null=null, directions=directions, seed=seed, weight=weight)
     if source is None and (model or model_name or layers or sae or slug):
         raise UsageError("options that choose a model or SAEs need a SOURCE; without one all SAEs are taken")
+    from ..catalogue.dataset import Dataset
     from .batches import known_batches, named_batch
     from .release_run import Asked, ingest_batches, show_plan
 
@@ -123,15 +155,30 @@ def ingest_command(
     else:
         narrate("reading the model")
         batches = iter([named_batch(source, model, model_name, layers, sae, slug, options, allow_pickle)])
-    asked = Asked(path, sets, wait, force, fail_fast)
+    asked = Asked(
+        path,
+        sets,
+        wait,
+        force,
+        fail_fast,
+        dataset=None if to is None else Dataset.open_or_create(to, columns),
+        ray=ray,
+        device=device,
+        allow_pickle=allow_pickle,
+    )
     if dry_run:
         show_plan(batches, asked, form)
     else:
         ingest_batches(batches, asked)
 
 
+def narrate_batch(model: LanguageModel, jobs: list[Job], sets: list[TokenSet]) -> None:
+    """Tell what is to be computed."""
+    narrate(f"{model.name}: {len(model.vocabulary):,} tokens, {len(sets)} token sets, {len(jobs)} to ingest")
+
+
 def run_ingest(
-    path: Path,
+    path: Path | Sink,
     model: LanguageModel,
     jobs: list[Job],
     sets: list[TokenSet],
@@ -145,7 +192,7 @@ def run_ingest(
     from .pipeline import ingest
     from .progress import IngestProgress
 
-    narrate(f"{model.name}: {len(model.vocabulary):,} tokens, {len(sets)} token sets, {len(jobs)} to ingest")
+    narrate_batch(model, jobs, sets)
     with IngestProgress(narrate) as reporter:
         return ingest(
             path,

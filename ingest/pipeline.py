@@ -12,23 +12,20 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from ..catalogue.errors import FeatdexError, WeightsError
-from ..catalogue.file import DEFAULT_WAIT_SECONDS, create, require_writable_folder, translated, writing
-from ..catalogue.write import LedgerEntry, SaeRows, ledger, require_same_model, write_sae
+from ..catalogue.file import DEFAULT_WAIT_SECONDS
+from ..catalogue.write import LedgerEntry, SaeRows
 from .ahead import Ahead
 from .background import Task as Call
 from .background import Worker
 from .device import Options, resolve_device
 from .faults import is_of_one_dictionary, within_memory
 from .inputs import FeatureDictionary, LanguageModel, TokenSet
-from .kept import carried_sets, load_kept
 from .rows import ModelFacts, Origin, Task, Work, computed_rows, is_current, run_params, within_universe
 from .scratch import Scratch
-
-_WRITE_WAIT_SECONDS = 3600.0
+from .sinks import CatalogueFile, Sink
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ class Outcome:
 
 
 def ingest(
-    path: str | os.PathLike[str],
+    place: str | os.PathLike[str] | Sink,
     model: LanguageModel,
     jobs: Sequence[Job],
     sets: Sequence[TokenSet],
@@ -88,7 +85,7 @@ def ingest(
     work: the one before it is written to its end first.
 
     Args:
-        path: The catalogue; made if it is not there.
+        place: The catalogue, made if it is not there; or another sink.
         fail_fast: End at the first dictionary that fails.
         wait: Seconds to wait at the start for whoever holds the catalogue. A computed dictionary waits an hour.
 
@@ -97,10 +94,11 @@ def ingest(
             single dictionary, given `fail_fast` or only one job. What was written before stays.
     """
     resolve_device(options.device)
-    work = Work(path, model, ModelFacts.of(model), [within_universe(item, model.universe) for item in sets], options)
-    with translated():
-        known = _prepare(work, wait, narrate)
-    turns = _Turns(work, known, reporter, narrate, force=force, fail_fast=fail_fast, n_jobs=len(jobs))
+    sink = place if isinstance(place, Sink) else CatalogueFile(place)
+    work = Work(model, ModelFacts.of(model), [within_universe(item, model.universe) for item in sets], options)
+    # Fail before the work, rather than after it, where the result can't be written.
+    known = sink.prepare(work.model_row(), wait, narrate)
+    turns = _Turns(sink, work, known, reporter, narrate, force=force, fail_fast=fail_fast, n_jobs=len(jobs))
     try:
         with Ahead([job.load for job in jobs]) as ahead, turns:
             for position, job in enumerate(jobs, start=1):
@@ -109,6 +107,7 @@ def ingest(
             turns.settle()
     except _EndError as end:
         raise end.fault from end.fault.__cause__
+    sink.finish(narrate)
     return turns.outcome
 
 
@@ -133,6 +132,7 @@ class _Turns:
 
     def __init__(
         self,
+        sink: Sink,
         work: Work,
         known: dict[str, LedgerEntry],
         reporter: Reporter,
@@ -143,7 +143,7 @@ class _Turns:
         n_jobs: int,
     ) -> None:
         self.outcome = Outcome(0, 0)
-        self._work, self._known, self._force = work, known, force
+        self._sink, self._work, self._known, self._force = sink, work, known, force
         self._fail_fast, self._n_jobs = fail_fast, n_jobs
         self._reporter, self._narrate = reporter, narrate
         self._labels: dict[str, str] = {}
@@ -159,8 +159,7 @@ class _Turns:
             self._reporter.loaded(dictionary.slug, dictionary.d_sae)
             started = time.monotonic()
             with contextlib.ExitStack() as stack, within_memory(dictionary.slug):
-                # Beside the catalogue, whose disk has to hold the results in any case.
-                scratch = stack.enter_context(Scratch(Path(self._work.path).absolute().parent))
+                scratch = stack.enter_context(Scratch(self._sink.scratch_folder))
                 task = self._task(job, dictionary, scratch)
                 if task is None:
                     self._reporter.finish(dictionary.slug, f"{dictionary.slug}: current, skipped")
@@ -224,25 +223,23 @@ class _Turns:
             return None
         # In one process DuckDB can't read a file that it has open for writing.
         self.settle()
-        with translated():
-            carried = carried_sets(work.path, dictionary.slug, wanted)
-            if not same:
-                kept_sets = [within_universe(item, work.model.universe) for item in carried]
-                return Task(dictionary, job.origin, params, [*work.sets, *kept_sets], None)
+        carried = self._sink.carried(dictionary.slug, wanted)
+        if same:
             new = [item for item in work.sets if entry.sets.get(item.name) != item.members_sha256]
             staying = {(item.name, item.members_sha256) for item in [*work.sets, *carried]}
-            kept = load_kept(work.path, dictionary.slug, staying, len(new), dictionary.d_sae, scratch)
-        return Task(dictionary, job.origin, params, new, kept)
+            kept = self._sink.kept(dictionary.slug, staying, len(new), dictionary.d_sae, scratch)
+            if kept is not None:
+                return Task(dictionary, job.origin, params, new, kept)
+        return Task(dictionary, job.origin, params, [*work.sets, *within(carried, work)], None)
 
     def _write(self, slug: str, line: str, rows: SaeRows, room: contextlib.ExitStack) -> None:
         """Start to write a dictionary, whose rows lie in `room`."""
-        path, narrate = self._work.path, self._narrate
+        sink, narrate = self._sink, self._narrate
 
         def write() -> float:
             started = time.monotonic()
-            with room, translated():
-                create(path)
-                write_sae(path, rows, wait=_WRITE_WAIT_SECONDS, narrate=narrate)
+            with room:
+                sink.write(rows, narrate)
             return time.monotonic() - started
 
         self._pending = _Written(slug, line, Call(write))
@@ -265,14 +262,9 @@ class _Turns:
             raise WeightsError(f"it has the name of {other}, {slug}, and would replace it; ingest it with --slug NAME")
 
 
-def _prepare(work: Work, wait: float, narrate: Callable[[str], None]) -> dict[str, LedgerEntry]:
-    """Fail before the work, rather than after it, where the result can't be written; return what is there already."""
-    if not Path(work.path).exists():
-        require_writable_folder(work.path)
-        return {}
-    with writing(work.path, wait=wait, narrate=narrate) as connection:
-        require_same_model(connection, work.model_row())
-    return ledger(work.path, wait=wait)
+def within(sets: Sequence[TokenSet], work: Work) -> list[TokenSet]:
+    """Return sets as far as their tokens take part."""
+    return [within_universe(item, work.model.universe) for item in sets]
 
 
 def _line(task: Task, seconds: float) -> str:

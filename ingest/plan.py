@@ -85,18 +85,18 @@ class Known(NamedTuple):
     seconds_a_unit: float | None
 
 
-def known_of(path: str | os.PathLike[str], device: str, wait: float) -> Known:
+def known_of(path: str | os.PathLike[str] | None, device: str, wait: float) -> Known:
     """Return what the catalogue at `path` has, nothing where there is none.
 
     Args:
-        path: The catalogue.
+        path: The catalogue, None where there is none yet.
         device: Type of the device, cpu or cuda, whose runs are to go by.
         wait: Seconds to wait for a writer.
 
     Raises:
         CatalogueError, LockedError: It can't be opened.
     """
-    if not Path(path).exists():
+    if path is None or not Path(path).exists():
         return Known({}, {}, None)
     with translated():
         entries = ledger(path, wait=wait)
@@ -124,7 +124,7 @@ def work_units(n_features: int, n_sets: int, n_tokens: int, directions: int) -> 
 
 
 def plan(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | None,
     model: LanguageModel,
     jobs: Sequence[Job],
     sets: Sequence[TokenSet],
@@ -142,7 +142,7 @@ def plan(
     """
     device = resolve_device(options.device)
     usable = [within_universe(item, model.universe) for item in sets]
-    work = Work(path, model, ModelFacts.of(model), usable, options)
+    work = Work(model, ModelFacts.of(model), usable, options)
     known = known_of(path, device.type, wait)
     neurons = _width_of_neurons(model, jobs, known)
     planned = []

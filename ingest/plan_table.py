@@ -36,8 +36,14 @@ def emit_plan(planned: Sequence[Planned], form: Format | None) -> None:
     emit_answer(Answer(names, list(_COLUMNS.values()), rows, not planned), form)
 
 
-def plan_lines(planned: Sequence[Planned], path: Path) -> Iterator[str]:
-    """Yield what a plan comes to, a line each: how many, how much, how long."""
+def plan_lines(planned: Sequence[Planned], path: Path, folder: Path | None) -> Iterator[str]:
+    """Yield what a plan comes to, a line each: how many, how much, how long.
+
+    Args:
+        planned: The plan.
+        path: The catalogue or dataset.
+        folder: The folder on whose disk it is to be; None in an object store.
+    """
     counts = Counter(item.status for item in planned)
     yield f"{len(planned)} SAEs: {', '.join(f'{count:,} {status}' for status, count in counts.items())}"
     n_unknown = sum(item.n_features is None for item in planned)
@@ -55,8 +61,8 @@ def plan_lines(planned: Sequence[Planned], path: Path) -> Iterator[str]:
             yield f"about {time_text(sum(timed))}, by the newest runs in {path.name}"
         else:
             yield f"time unknown: {path.name} has no run on such a device to go by"
-        free = shutil.disk_usage(path.absolute().parent).free
-        if free < disk + sum(scratch):
+        free = None if folder is None else shutil.disk_usage(folder).free
+        if free is not None and free < disk + sum(scratch):
             yield f"the disk has {size_text(free)} free: too little"
     if n_unknown:
         yield f"{n_unknown} of unknown size, which come on top: their number of features is in files not read yet"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -29,8 +28,9 @@ from .arrow import (
     token_set_table,
     token_table,
 )
-from .compute import Progress, StoredNumbers, compute_into
-from .device import Options, resolve_device
+from .compute import StoredNumbers, compute_into
+from .device import Options, resolve_devices
+from .feature_columns import Progress
 from .inputs import AnyArray, FeatureDictionary, LanguageModel, TokenSet, array_sha256
 from .kept import Kept
 from .nuisance import NUISANCE, token_covariates
@@ -63,7 +63,6 @@ class ModelFacts:
 class Work:
     """What all dictionaries of one ingest share."""
 
-    path: str | os.PathLike[str]
     model: LanguageModel
     facts: ModelFacts
     sets: Sequence[TokenSet]
@@ -174,6 +173,12 @@ def computed_rows(work: Work, task: Task, scratch: Scratch, progress: Progress, 
         progress=progress,
         kept=task.kept.columns if task.kept else None,
     )
+    return sae_rows(work, task, numbers, started)
+
+
+def sae_rows(work: Work, task: Task, numbers: StoredNumbers, started: float) -> SaeRows:
+    """Return the rows of a dictionary whose numbers are computed; `started` is when that began (monotonic)."""
+    every = [*(task.kept.sets if task.kept else ()), *task.sets]
     null = set_null_table(numbers.null, numbers.sigma_kind, work.options.seed, work.options.directions)
     if task.kept:
         null = pa.concat_tables([task.kept.null, null.select(task.kept.null.column_names)])
@@ -230,7 +235,7 @@ def _run_row(work: Work, numbers: StoredNumbers, task: Task, n_rows: int, second
         "params": json.dumps({**params, "nuisance_directions": slopes, "origin": origin}, sort_keys=True),
         "params_sha256": hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest(),
         "versions": json.dumps({"featdex": featdex_version()} | _library_versions()),
-        "device": str(resolve_device(work.options.device)),
+        "device": ", ".join(map(str, resolve_devices(work.options.device))),
         "n_rows": n_rows,
         "seconds": seconds,
         "finished_at": datetime.now(UTC).replace(tzinfo=None),

@@ -242,16 +242,16 @@ def test_a_plan_is_readable_in_a_table(capfd: pytest.CaptureFixture[str]) -> Non
 
 
 def test_the_totals_say_what_is_unknown(path: Path) -> None:
-    first, amounts, duration, *rest = plan_lines(EXAMPLE, path)
+    first, amounts, duration, *rest = plan_lines(EXAMPLE, path, path.parent)
     assert first == "3 SAEs: 2 new, 1 current"
     assert "2,457,600 rows: about 150 MB more in tiny.duckdb" in amounts
     assert "2 min" in duration
     assert rest[-1].startswith("1 of unknown size")
     timeless = [item._replace(seconds=None) for item in EXAMPLE]
-    assert any(line.startswith("time unknown") for line in plan_lines(timeless, path))
+    assert any(line.startswith("time unknown") for line in plan_lines(timeless, path, path.parent))
     huge = [EXAMPLE[0]._replace(disk_bytes=10**17)]
-    assert any("too little" in line for line in plan_lines(huge, path))
-    assert list(plan_lines(EXAMPLE[1:2], path)) == ["1 SAEs: 1 current"]
+    assert any("too little" in line for line in plan_lines(huge, path, path.parent))
+    assert list(plan_lines(EXAMPLE[1:2], path, path.parent)) == ["1 SAEs: 1 current"]
 
 
 def test_sizes_and_times_are_short() -> None:

@@ -27,7 +27,7 @@ PATIENCE = 60.0
 NURSERY = """
 import json, os, signal, sys
 from featdex.catalogue.cli import run
-from featdex.ingest import batches, jobs, model_gguf, pipeline, plan, release_run
+from featdex.ingest import batches, jobs, model_gguf, pipeline, plan, release_run, sinks
 from featdex.ingest import progress, set_affix, set_catalogue, set_resolve, set_rules, set_specs
 
 # What these load when they are first used: numba its compiler, DuckDB pandas where it is installed.
@@ -71,9 +71,9 @@ def arm(point, count, number):
         case "load": wrapped(jobs, "mlp_neurons", before=lambda *_: reached())
         case "compute": wrapped(pipeline, "run_params", after=reached)
         case "computed": wrapped(pipeline, "computed_rows", after=reached)
-        case "create": wrapped(pipeline, "create", after=reached)
-        case "write": wrapped(pipeline, "write_sae", before=cut)
-        case "written": wrapped(pipeline, "write_sae", after=reached)
+        case "create": wrapped(sinks, "create", after=reached)
+        case "write": wrapped(sinks, "write_sae", before=cut)
+        case "written": wrapped(sinks, "write_sae", after=reached)
 
 print("ready", flush=True)
 for line in sys.stdin:

@@ -26,7 +26,7 @@ from featdex.catalogue.errors import (
     WeightsError,
 )
 from featdex.catalogue.write import write_sae
-from featdex.ingest import pipeline
+from featdex.ingest import pipeline, sinks
 from featdex.ingest.device import Options
 from featdex.ingest.faults import is_of_one_dictionary
 from featdex.ingest.inputs import FeatureDictionary, LanguageModel, Recipe, TokenSet
@@ -162,7 +162,7 @@ def test_two_decoders_are_held_at_most(path: Path, monkeypatch: pytest.MonkeyPat
         held.wait(SECONDS)
         return write_sae(*arguments, **more)
 
-    monkeypatch.setattr(pipeline, "write_sae", slow_write)
+    monkeypatch.setattr(sinks, "write_sae", slow_write)
     run(path, [Job(f"made {layer}", load(layer)) for layer in range(5)])
     assert held.is_set()
     assert len(most) == 5
@@ -249,7 +249,7 @@ def test_what_the_others_would_meet_too_ends_the_ingest(
     def fails(*_: Any, **__: Any) -> int:
         raise fault
 
-    monkeypatch.setattr(pipeline, "write_sae", fails)
+    monkeypatch.setattr(sinks, "write_sae", fails)
     with pytest.raises(type(fault)) as caught:
         run(path, [Job(f"made {layer}", load(layer)) for layer in range(6)])
     assert caught.value is fault
@@ -273,7 +273,7 @@ def test_a_write_that_fails_is_that_dictionarys_fault(path: Path, monkeypatch: p
             raise duckdb.ConstraintException("Constraint Error: twice")
         return write_sae(where, rows, **more)
 
-    monkeypatch.setattr(pipeline, "write_sae", fails_once)
+    monkeypatch.setattr(sinks, "write_sae", fails_once)
     told = Told()
     assert run(path, [made(0), made(1), made(2)], told) == Outcome(2, 0, 1)
     assert [line for line in told.lines if "failed" in line] == ["tiny/1-res: failed, skipped: twice"]
@@ -301,7 +301,7 @@ def test_ctrl_c_loses_only_the_one_in_work(path: Path, monkeypatch: pytest.Monke
         interrupted.set()
 
     narrated: list[str] = []
-    monkeypatch.setattr(pipeline, "write_sae", late_write)
+    monkeypatch.setattr(sinks, "write_sae", late_write)
     told = Told(interrupt("tiny/2-res"))
     with pytest.raises(KeyboardInterrupt):
         run(path, [made(layer) for layer in range(5)], told, narrate=narrate)
@@ -323,7 +323,7 @@ def test_ctrl_c_during_the_last_write_lets_it_finish(path: Path, monkeypatch: py
             assert interrupted.wait(SECONDS)
         return write_sae(where, rows, **more)
 
-    monkeypatch.setattr(pipeline, "write_sae", late_write)
+    monkeypatch.setattr(sinks, "write_sae", late_write)
     with pytest.raises(KeyboardInterrupt):
         run(path, [made(0), made(1)], narrate=lambda _: interrupted.set())
     assert slugs(path) == ["tiny/0-res", "tiny/1-res"]
@@ -357,7 +357,7 @@ def test_a_second_ctrl_c_does_not_wait_for_the_write(path: Path, monkeypatch: py
         # The wait for the write begins right after this line.
         threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
 
-    monkeypatch.setattr(pipeline, "write_sae", stuck)
+    monkeypatch.setattr(sinks, "write_sae", stuck)
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         run(path, [made(0), made(1)], Told(interrupt("tiny/1-res")), narrate=narrate)
