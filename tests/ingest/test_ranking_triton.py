@@ -100,7 +100,7 @@ def test_kernel_is_what_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_kernel_equals_references_at_any_length(n_tokens: int, levels: float) -> None:
     rng = np.random.default_rng(n_tokens)
-    logits = random_logits(rng, 3, n_tokens, levels)
+    logits = random_logits(rng, 2, n_tokens, levels)
     # Exact references of the moments of a constant row differ by rounding.
     logits[:, 0] += 1
     sizes = [1, max(n_tokens // 2, 1), (n_tokens + 1) // 2, n_tokens - 1]
@@ -112,9 +112,9 @@ def test_kernel_equals_references_at_any_length(n_tokens: int, levels: float) ->
 @pytest.mark.parametrize(("n_sets", "levels"), [(31, 0), (32, 2), (33, 5), (65, 0)])
 def test_kernel_equals_references_for_any_number_of_sets(n_sets: int, levels: float) -> None:
     rng = np.random.default_rng(n_sets)
-    sizes = rng.integers(1, 149, n_sets).tolist()
-    logits = random_logits(rng, 2, 150, levels)
-    assert_equals_references(logits, random_sets(rng, sizes, 150))
+    sizes = rng.integers(1, 49, n_sets).tolist()
+    logits = random_logits(rng, 2 if n_sets == 33 else 1, 50, levels)
+    assert_equals_references(logits, random_sets(rng, sizes, 50))
 
 
 @runs_kernel

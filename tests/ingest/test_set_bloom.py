@@ -14,7 +14,6 @@ from featdex.ingest import set_bloom
 from featdex.ingest.inputs import TokenSet, Vocabulary
 from featdex.ingest.set_bloom import bloom_sets
 from featdex.ingest.set_pos import TAGS
-from featdex.ingest.token_sets import builtin_collections, builtin_sets
 from featdex.ingest.vocabulary import vocabulary_from_raw
 from tokenizers import Tokenizer, models, pre_tokenizers
 
@@ -151,9 +150,10 @@ def test_names_are_plain_and_facts_complete(built: dict[str, TokenSet], gpt2: Vo
         assert found.definition
 
 
-def test_the_corrected_set_that_a_description_names_is_there(built: dict[str, TokenSet], gpt2: Vocabulary) -> None:
-    collections = builtin_collections().keys() - {"bloom2024", "pos", "wordnet"}
-    beside = {found.name for name in collections for found in builtin_sets(gpt2, [name])} | {
+def test_the_corrected_set_that_a_description_names_is_there(
+    built: dict[str, TokenSet], gpt2_library: list[TokenSet]
+) -> None:
+    beside = {found.name for found in gpt2_library if found.collection != "bloom2024"} | {
         f"pos_{tag.replace('$', 'S')}" for tag in TAGS
     }
     named = {

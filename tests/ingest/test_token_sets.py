@@ -178,9 +178,9 @@ def test_each_token_has_one_tag_at_most(sets: dict[str, TokenSet]) -> None:
 
 
 def test_there_are_at_least_five_hundred_good_sets(
-    smollm2: Vocabulary, built: list[TokenSet], gpt2: Vocabulary
+    smollm2: Vocabulary, built: list[TokenSet], gpt2: Vocabulary, gpt2_library: list[TokenSet]
 ) -> None:
-    for vocabulary, sets in ((smollm2, built), (gpt2, builtin_sets(gpt2))):
+    for vocabulary, sets in ((smollm2, built), (gpt2, gpt2_library)):
         assert len(sets) >= 500
         check_sets(sets, len(vocabulary))
         assert {found.collection for found in sets} == set(builtin_collections())
@@ -217,9 +217,11 @@ def test_partial_tokens_are_those_flagged(smollm2: Vocabulary, sets: dict[str, T
 
 
 def test_the_definition_of_a_regex_set_rebuilds_it(smollm2: Vocabulary, sets: dict[str, TokenSet]) -> None:
+    """On every fifth text; test_set_rules tries those of rules on all texts of a smaller vocabulary."""
+    some = set(sorted(ordinary_texts(smollm2))[::5])
     for found in (found for found in sets.values() if found.kind == "regex" and found.collection != "bloom2024"):
-        pattern = regex.compile(found.definition)
-        assert texts(smollm2, found) == {text for text in ordinary_texts(smollm2) if pattern.fullmatch(text)}
+        matches = regex.compile(found.definition).fullmatch
+        assert texts(smollm2, found) & some == {text for text in some if matches(text)}
 
 
 def test_the_definition_of_a_rule_on_text_rebuilds_it(smollm2: Vocabulary, sets: dict[str, TokenSet]) -> None:
@@ -228,17 +230,16 @@ def test_the_definition_of_a_rule_on_text_rebuilds_it(smollm2: Vocabulary, sets:
         for found in sets.values()
         if found.kind == "rule" and "is_special" not in found.definition and found.collection != "bloom2024"
     ]
+    ordinary = ordinary_texts(smollm2)
     for found in rules:
         code = compile(found.definition, found.name, "eval")
         rebuilt = {
-            text
-            for text in ordinary_texts(smollm2)
-            if eval(code, {"unicodedata": unicodedata, "text": text, "word": word(text)})
+            text for text in ordinary if eval(code, {"unicodedata": unicodedata, "text": text, "word": word(text)})
         }
         assert texts(smollm2, found) == rebuilt
 
 
-N_FIRST = 8_000
+N_FIRST = 4_000
 
 
 def test_two_builds_are_equal(smollm2: Vocabulary) -> None:
