@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shlex
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .cli_common import FormatOption, catalogue_of, db_path, example, narrate, wait_seconds
+from .dataset_place import dataset_place
 from .display import printable, some_of
 from .errors import CatalogueError, UsageError
 
@@ -52,11 +54,12 @@ def doctor(
             slugs |= finding.slugs
             print_finding(finding)
         commands = rebuild_commands(connection, slugs)
+    dataset = dataset_place(db_path(context))
     for command in commands:
-        print(printable(f"rebuild  featdex --db {shlex.quote(str(db_path(context)))} {command}"))
+        print(printable(f"rebuild  featdex {_into(dataset, db_path(context), command)}"))
     differing = _spot_check(context, spot_check) if spot_check else None
     if n_faults:
-        raise CatalogueError(f"{n_faults} of the checks failed; {_remedy(sorted(slugs))}")
+        raise CatalogueError(f"{n_faults} of the checks failed; {_remedy(sorted(slugs), dataset)}")
     if differing is not None:
         raise differing
 
@@ -66,7 +69,13 @@ def print_finding(finding: Finding) -> None:
     print(printable(f"{'ok   ' if finding.ok else 'FAULT'}  {finding.check}: {finding.detail}"), flush=True)
 
 
-def _remedy(slugs: list[str]) -> str:
+def _into(dataset: str | None, path: Path, command: str) -> str:
+    return f"{command} --to {shlex.quote(dataset)}" if dataset else f"--db {shlex.quote(str(path))} {command}"
+
+
+def _remedy(slugs: list[str], dataset: str | None) -> str:
+    if not slugs and dataset:
+        return "where a line above does not say what to do, take another copy of the dataset"
     if not slugs:
         return "no SAE computed again would mend that: take another copy of the file, or ingest into a new one"
     return f"would rebuild {some_of(slugs)}: 'featdex ingest … --force' as above"
@@ -98,7 +107,8 @@ def migrate(context: typer.Context) -> None:
     path = db_path(context)
     done = bring_up_to_date(path, wait=wait_seconds(context), narrate=narrate)
     if done is None:
-        narrate(f"{path} has schema {SCHEMA_VERSION} already; its views and questions are this featdex's now")
+        place = dataset_place(path) or path
+        narrate(f"{place} has schema {SCHEMA_VERSION} already; its views and questions are this featdex's now")
     else:
         narrate(
             f"{path} has schema {SCHEMA_VERSION} now, {done.kept} is as it was with schema {done.version};"

@@ -10,7 +10,10 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from featdex.catalogue.schema import Table
 
 DOCS = Path(__file__).parent
 COMMAND = "make docs"
@@ -26,6 +29,7 @@ def pages() -> dict[str, str]:
 
 def schema_page() -> str:
     """Return the page of tables and views."""
+    from featdex.catalogue.dataset_tables import OWN
     from featdex.catalogue.schema import SCHEMA_VERSION, STORAGE_VERSION
     from featdex.catalogue.tables import TABLES
 
@@ -46,22 +50,26 @@ def schema_page() -> str:
     ]
     lines += [f"- [`{table.name}`](#{table.name}): {_cell(table.comment)}" for table in TABLES] + [""]
     for table in TABLES:
-        lines += [f"### {table.name}", "", table.comment]
-        if table.constraint:
-            lines += [
-                "",
-                f"Keys: {table.constraint.replace('PRIMARY KEY', 'primary key').replace('UNIQUE', 'unique')}.",
-            ]
-        if table.order:
-            lines += ["", f"Rows are sorted by {', '.join(table.order)}."]
-        lines += ["", "| column | type | meaning |", "|---|---|---|"]
-        lines += [f"| `{column.name}` | {column.sql_type} | {_cell(column.comment)} |" for column in table.columns]
-        lines.append("")
+        lines += _table_lines(table)
     lines += ["## Views", ""]
     for name, comment, columns in _views():
         lines += [f"### {name}", "", *_paragraphs(comment.splitlines()), ""]
         lines += ["| column | type |", "|---|---|", *(f"| `{column}` | {kind} |" for column, kind in columns), ""]
+    lines += ["## In a dataset", "", "The catalogue of a dataset ([scale](scale.md)) has these tables besides.", ""]
+    for table in OWN:
+        lines += _table_lines(table)
     return _text(lines)
+
+
+def _table_lines(table: Table) -> list[str]:
+    lines = [f"### {table.name}", "", table.comment]
+    if table.constraint:
+        lines += ["", f"Keys: {table.constraint.replace('PRIMARY KEY', 'primary key').replace('UNIQUE', 'unique')}."]
+    if table.order:
+        lines += ["", f"Rows are sorted by {', '.join(table.order)}."]
+    lines += ["", "| column | type | meaning |", "|---|---|---|"]
+    lines += [f"| `{column.name}` | {column.sql_type} | {_cell(column.comment)} |" for column in table.columns]
+    return [*lines, ""]
 
 
 def _views() -> Iterator[tuple[str, str, list[tuple[str, str]]]]:
