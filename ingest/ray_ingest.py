@@ -136,7 +136,6 @@ class _Run:
         )
         self._base, self._shared = shared, None
         self._sets: dict[tuple[tuple[str, str], ...], Any] = {}
-        self._registered: dict[tuple[tuple[str, str], ...], Any] = {}
         remote = partial(self._ray.remote, max_retries=_RETRIES)
         self._load = remote(num_returns=3)(load)
         self._make_nulls = remote(**cluster.resources)(make_nulls)
@@ -206,19 +205,19 @@ class _Run:
         digests = tuple((one.name, one.members_sha256) for one in sets)
         if digests not in self._sets:
             self._sets[digests] = self._ray.put(tuple(sets))
-            self._registered[digests] = self._sink.dataset.register(
-                self._work.model_row(),
-                token_table(self._work.model.vocabulary),
-                token_set_table(sets),
-                member_table(sets),
-                dropped_table(sets),
-            )
+        registered = self._sink.registered(
+            self._work.model_row(),
+            partial(token_table, self._work.model.vocabulary),
+            token_set_table(sets),
+            partial(member_table, sets),
+            partial(dropped_table, sets),
+        )
         held, n_block = self._sets[digests], self._cluster.block_features
         key, spans = key_of(loaded.slug, loaded.params, sets, n_block), spans_of(loaded.d_sae, n_block)
         nulls = self._make_nulls.remote(self._shared, held, loaded.slug, item.W_dec)
         blocks = [self._score_block.remote(self._shared, held, key, item.W_dec, nulls, span) for span in spans]
         assert item.job.origin is not None
-        place = (self._sink.sae_id(loaded.slug), self._registered[digests], item.job.origin, loaded.params)
+        place = (self._sink.sae_id(loaded.slug), registered, item.job.origin, loaded.params)
         done = self._compact.remote(self._shared, held, key, item.dictionary, nulls, place, spans, *blocks)
         self._running[done] = _Computing(loaded, len(sets), time.monotonic(), blocks)
 

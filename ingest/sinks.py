@@ -13,7 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..catalogue.dataset import Dataset, is_published, publish, write_partition
+import pyarrow as pa
+
+from ..catalogue.dataset import Dataset, Registered, is_published, publish, write_partition
 from ..catalogue.dataset_sets import sets_of_partition
 from ..catalogue.file import create, require_writable_folder, translated, writing
 from ..catalogue.write import LedgerEntry, SaeRows, ledger, require_same_model, write_sae
@@ -24,6 +26,7 @@ from .scratch import Scratch
 Narrate = Callable[[str], None]
 
 _WRITE_WAIT_SECONDS = 3600.0
+_ATTEMPTS = 5
 
 
 class Sink(ABC):
@@ -110,6 +113,7 @@ class DatasetFolder(Sink):
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
         self._ids: dict[str, int] = {}
+        self._registered: dict[tuple[tuple[str, str], ...], Registered] = {}
 
     def __str__(self) -> str:
         return str(self.dataset.store)
@@ -146,12 +150,32 @@ class DatasetFolder(Sink):
             self._ids[slug] = self.dataset.reserve(slug, self._ids)
         return self._ids[slug]
 
+    def registered(
+        self,
+        model: Mapping[str, Any],
+        tokens: Callable[[], pa.Table],
+        token_sets: pa.Table,
+        members: Callable[[], pa.Table],
+        dropped: Callable[[], pa.Table],
+    ) -> Registered:
+        """Return the ids of a model and its sets; the dataset, which reads what it has for it, is asked once."""
+        names, digests = (token_sets.column(name).to_pylist() for name in ("name", "members_sha256"))
+        key = tuple(zip(names, digests, strict=True))
+        if key not in self._registered:
+            self._registered[key] = self.dataset.register(model, tokens(), token_sets, members(), dropped())
+        return self._registered[key]
+
     def write(self, rows: SaeRows, narrate: Narrate) -> None:
         """Write the partition of a dictionary, and last its manifest file."""
-        registered = self.dataset.register(rows.model, rows.tokens, rows.token_sets, rows.members, rows.dropped)
+        registered = self.registered(
+            rows.model, lambda: rows.tokens, rows.token_sets, lambda: rows.members, lambda: rows.dropped
+        )
         write_partition(self.dataset, self.sae_id(str(rows.sae["slug"])), registered, rows)
 
     def finish(self, narrate: Narrate) -> None:
         """Make the catalogue of the dataset with all that is there by now, unless it shows that already."""
-        if not is_published(self.dataset):
+        # Another ingest may have put its own in the place meanwhile, made before the last SAE of this one was there.
+        for _ in range(_ATTEMPTS):
+            if is_published(self.dataset):
+                break
             publish(self.dataset, narrate)
