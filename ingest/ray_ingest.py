@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Float32
 
-from ..catalogue.errors import FeatdexError, UsageError
+from ..catalogue.errors import FeatdexError, UsageError, WeightsError
 from ..catalogue.file import featdex_version
 from ..catalogue.given_path import given_path
 from ..catalogue.write import LedgerEntry
@@ -177,12 +177,12 @@ class _Run:
             loaded: Loaded = self._get(item.facts)
             other = self._labels.setdefault(loaded.slug, label)
             if other != label:
-                raise FeatdexError(
+                raise WeightsError(
                     f"it has the name of {other}, {loaded.slug}, and would replace it; ingest it with --slug NAME"
                 )
             self._reporter.loaded(loaded.slug, loaded.d_sae)
             sets = self._wanted(loaded)
-            if not sets:
+            if sets is None:
                 self._reporter.finish(loaded.slug, f"{loaded.slug}: current, skipped")
                 self.outcome = replace(self.outcome, current=self.outcome.current + 1)
                 return
@@ -190,15 +190,15 @@ class _Run:
         except FeatdexError as fault:
             self._fail(label, fault)
 
-    def _wanted(self, loaded: Loaded) -> list[TokenSet]:
-        """Return the sets to compute, none where the dataset has all: those asked for, and those it had before."""
+    def _wanted(self, loaded: Loaded) -> list[TokenSet] | None:
+        """Return the sets to compute, those asked for and those it had before; None where the dataset has all."""
         entry = self._known.get(loaded.slug)
         sets = list(self._work.sets)
         if entry is None:
             return sets
         wanted = {item.name: item.members_sha256 for item in sets}
         if not self._force and is_current(entry, loaded.params) and wanted.items() <= entry.sets.items():
-            return []
+            return None
         return [*sets, *within(self._sink.carried(loaded.slug, wanted), self._work)]
 
     def _submit(self, item: _Loading, loaded: Loaded, sets: list[TokenSet]) -> None:

@@ -279,6 +279,26 @@ def test_a_dictionary_that_cannot_be_read_is_skipped_and_told(cluster: Any, tmp_
         on_ray(tmp_path / "other", work, fail_fast=True)
 
 
+def test_two_of_one_name_are_one_and_a_fault(cluster: Any, tmp_path: Path) -> None:
+    work, lines = jobs(tmp_path, 2, 60), Lines()
+    (tmp_path / "other").mkdir()
+    twin = jobs(tmp_path / "other", 1, 60)
+    assert on_ray(tmp_path / "ds", [*work, *twin], lines) == Outcome(2, 0, 1)
+    (line,) = [line for line in lines.lines if "failed" in line]
+    assert "has the name of" in line
+    assert "--slug NAME" in line
+
+
+def test_without_sets_there_are_statistics(cluster: Any, tmp_path: Path) -> None:
+    work = jobs(tmp_path, 1, 60)
+    assert on_ray(tmp_path / "ds", work, sets=[]) == Outcome(1, 0)
+    assert on_ray(tmp_path / "ds", work, sets=[]) == Outcome(0, 1)
+    here(tmp_path / "x.duckdb", work, sets=[])
+    with connect(tmp_path / "ds") as one, connect(tmp_path / "x.duckdb") as other:
+        query = "FROM feature ORDER BY feature"
+        assert one.sql(query).to_arrow_table().equals(other.sql(query).to_arrow_table())
+
+
 def test_a_damaged_block_is_computed_again(cluster: Any, tmp_path: Path) -> None:
     (job,), place = jobs(tmp_path, 1, 60), tmp_path / "ds"
     dataset = Dataset.open_or_create(str(place))
