@@ -119,14 +119,17 @@ class Dataset:
         """Return the ids of the SAEs that are there whole, by slug."""
         return {partition.sae["slug"]: partition.sae_id for partition in self.partitions()}
 
-    def ledger(self) -> dict[str, LedgerEntry]:
-        """Return the newest run of every SAE that is there whole, by slug, as `write.ledger` does of a file."""
+    def ledger(self, partitions: list[Partition] | None = None) -> dict[str, LedgerEntry]:
+        """Return the newest run of every SAE that is there whole, by slug, as `write.ledger` does of a file.
+
+        `partitions` are what is there, where that was read already.
+        """
         sets = {
             row["set_id"]: (row["name"], row["members_sha256"])
             for row in read_shared(self.store, TOKEN_SET).to_pylist()
         }
         entries = {}
-        for partition in self.partitions():
+        for partition in self.partitions() if partitions is None else partitions:
             if not partition.runs:
                 continue
             run = max(partition.runs, key=lambda run: run["run_id"] or 0)
@@ -207,10 +210,10 @@ class Dataset:
             fcntl.flock(stream, fcntl.LOCK_EX)
             yield
 
-    def damaged(self) -> set[str]:
-        """Return the slugs of SAEs of which a file is missing or has other bytes than its manifest says."""
+    def damaged(self, partitions: list[Partition]) -> set[str]:
+        """Return the slugs of those SAEs of which a file is missing or has other bytes than its manifest says."""
         broken = set()
-        for partition in self.partitions():
+        for partition in partitions:
             for file in partition.files.values():
                 if self.store.local is not None and not self._is_whole(file):
                     broken.add(str(partition.sae["slug"]))

@@ -26,7 +26,7 @@ from .dataset_views import file_list, install_views
 from .errors import CatalogueError, FeatdexError
 from .file import install_facts, one_line, open_reader, translated
 from .file_faults import raise_if_full
-from .new_file import remove_abandoned
+from .new_file import remove_abandoned, remove_scratch
 from .questions import install_queries
 from .schema import STORAGE_VERSION, sql_text
 from .store import Store
@@ -86,8 +86,7 @@ def publish_with_notes(
             raise_if_full(scratch, error)
             raise FeatdexError(f"cannot write {store.place(CATALOGUE)}: {error.strerror or error}") from error
         finally:
-            for left in (scratch, _log(scratch)):
-                left.unlink(missing_ok=True)
+            remove_scratch(scratch)
             shutil.rmtree(scratch.with_name(f"{scratch.name}.tmp"), ignore_errors=True)
     _remove_old_files(store, partitions)
     narrate(f"{store.place(CATALOGUE)}: {len(partitions):,} SAEs")

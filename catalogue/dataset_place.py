@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,9 +57,16 @@ def dataset_folder(path: Path) -> Path | None:
 
 def _is_marked(folder: Path) -> bool:
     try:
-        return KIND in json.loads((folder / MARK).read_bytes())
-    except (OSError, ValueError, TypeError, RecursionError):
-        # A folder of an export, or none of ours.
+        return is_mark((folder / MARK).read_bytes())
+    except OSError:
+        return False
+
+
+def is_mark(content: bytes) -> bool:
+    """Whether a file called `featdex.json` says that it lies in a dataset; one of an export says something else."""
+    try:
+        return KIND in json.loads(content)
+    except (ValueError, TypeError, RecursionError):
         return False
 
 
@@ -89,8 +97,12 @@ def refuse_writing(path: Path) -> None:
 def shut(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
     """Let a reader reach the folder of its dataset, and no other file."""
     # Whoever made the catalogue may have put anything into its views and macros.
-    names = {f"{folder.absolute()}/", f"{literal_path(str(folder.absolute()))}/"}
-    connection.execute(f"SET allowed_directories = [{', '.join(map(sql_text, sorted(names)))}]")
+    shut_to(connection, {f"{folder.absolute()}/", f"{literal_path(str(folder.absolute()))}/"})
+
+
+def shut_to(connection: duckdb.DuckDBPyConnection, places: Collection[str]) -> None:
+    """Let a reader reach what begins with one of these, and no other file."""
+    connection.execute(f"SET allowed_directories = [{', '.join(map(sql_text, sorted(places)))}]")
     connection.execute("SET parquet_metadata_cache = true")
     connection.execute("SET enable_external_access = false")
 

@@ -7,15 +7,13 @@ there: the small file is fetched once, and again whenever it has changed.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .dataset_place import CATALOGUE, KIND, MARK
+from .dataset_place import CATALOGUE, MARK, is_mark, shut_to
 from .errors import CatalogueError, FeatdexError
-from .schema import sql_text
 from .store import Store
 
 if TYPE_CHECKING:
@@ -29,7 +27,7 @@ def copied_catalogue(store: Store) -> Path:
         CatalogueError: There is no dataset, or it has no catalogue yet.
         FeatdexError: The store can't be reached, or the cache not be written.
     """
-    if not store.exists(MARK) or KIND not in _mark(store):
+    if not store.exists(MARK) or not is_mark(store.read(MARK)):
         raise CatalogueError(f"no dataset at {store}; make one with 'featdex ingest … --to' or 'featdex unpack'")
     if not store.exists(CATALOGUE):
         raise CatalogueError(f"the dataset {store} has no {CATALOGUE} yet; 'featdex --db {store} migrate' makes it")
@@ -43,14 +41,6 @@ def copied_catalogue(store: Store) -> Path:
     except OSError as error:
         raise FeatdexError(f"cannot keep a copy of {store.place(CATALOGUE)} in {folder}: {error.strerror}") from error
     return copy
-
-
-def _mark(store: Store) -> dict[str, object]:
-    try:
-        facts = json.loads(store.read(MARK))
-    except (ValueError, RecursionError):
-        return {}
-    return facts if isinstance(facts, dict) else {}
 
 
 def _cache() -> Path:
@@ -85,19 +75,11 @@ def connect_remote(where: str, config: Mapping[str, str]) -> duckdb.DuckDBPyConn
     except duckdb.Error as error:
         raise open_fault(Path(store.place(CATALOGUE)), error, one_line(error), read_only=True) from error
     try:
-        _shut_to(connection, store, register)
+        connection.execute("SET enable_progress_bar = false")
+        register(connection, store)
+        shut_to(connection, [f"{store.where.rstrip('/')}/"])
+        connection.execute("SET lock_configuration = true")
     except BaseException:
         connection.close()
         raise
     return connection
-
-
-def _shut_to(
-    connection: duckdb.DuckDBPyConnection, store: Store, register: Callable[[duckdb.DuckDBPyConnection, Store], None]
-) -> None:
-    connection.execute("SET enable_progress_bar = false")
-    register(connection, store)
-    connection.execute(f"SET allowed_directories = [{sql_text(store.where.rstrip('/') + '/')}]")
-    connection.execute("SET parquet_metadata_cache = true")
-    connection.execute("SET enable_external_access = false")
-    connection.execute("SET lock_configuration = true")

@@ -27,7 +27,7 @@ from .faults import is_of_one_dictionary
 from .inputs import LanguageModel, TokenSet
 from .jobs import MLP_NEURONS
 from .pipeline import Job, Outcome, Reporter, within
-from .ray_blocks import key_of, spans_of
+from .ray_blocks import key_of, spans_of, work_folder
 from .ray_cluster import Cluster, connected, load_ray
 from .ray_tasks import Loaded, Shared, compact, load, make_nulls, score_block
 from .rows import ModelFacts, Origin, Work, is_current, within_universe
@@ -98,6 +98,7 @@ class _Computing:
     """A dictionary whose tasks are submitted; `blocks` of them are under way."""
 
     loaded: Loaded
+    key: str
     n_sets: int
     started: float
     blocks: list[Any]
@@ -219,7 +220,7 @@ class _Run:
         assert item.job.origin is not None
         place = (self._sink.sae_id(loaded.slug), registered, item.job.origin, loaded.params)
         done = self._compact.remote(self._shared, held, key, item.dictionary, nulls, place, spans, *blocks)
-        self._running[done] = _Computing(loaded, len(sets), time.monotonic(), blocks)
+        self._running[done] = _Computing(loaded, key, len(sets), time.monotonic(), blocks)
 
     def _settle(self, *, until_one: bool) -> None:
         """Tell of the dictionaries that are done; wait for one where there is nothing else to do."""
@@ -232,6 +233,7 @@ class _Run:
             except FeatdexError as fault:
                 self._fail(slug, fault)
                 continue
+            self._sink.dataset.store.remove_folder(work_folder(item.key))
             self.outcome = replace(self.outcome, written=self.outcome.written + 1)
             self._reporter.finish(
                 slug,

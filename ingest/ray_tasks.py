@@ -28,7 +28,7 @@ from .faults import within_memory
 from .feature_columns import Ground, Results, lay_ground, nulls_of, write_features
 from .inputs import AnyArray, FeatureDictionary, LanguageModel, TokenSet
 from .nuisance import token_covariates
-from .ray_blocks import block_path, read_block, work_folder, write_block
+from .ray_blocks import block_path, read_block, write_block
 from .rows import ModelFacts, Origin, Task, Work, run_params, sae_rows
 from .scratch import FeatureColumns, Scratch, SetColumns
 from .significance import Nulls, write_q_columns
@@ -152,7 +152,7 @@ def compact(
         task = Task(dictionary, origin, params, sets, None)
         rows: SaeRows = sae_rows(shared.work(sets), task, numbers, started)
         write_partition(shared.dataset, sae_id, registered, rows)
-    store.remove_folder(work_folder(key))
+    # The blocks stay until the driver knows: Ray may run this again.
     return time.monotonic() - started
 
 

@@ -129,14 +129,15 @@ class DatasetFolder(Sink):
     def prepare(self, model: Mapping[str, Any], wait: float, narrate: Narrate) -> dict[str, LedgerEntry]:
         """Return what the dataset has; see `Sink`. Nothing holds a dataset, so there is nothing to wait for."""
         self.dataset.require_same_model(model)
-        self._ids = self.dataset.sae_ids()
-        damaged = self.dataset.damaged()
+        partitions = self.dataset.partitions()
+        self._ids = {partition.sae["slug"]: partition.sae_id for partition in partitions}
+        damaged = self.dataset.damaged(partitions)
         for slug in sorted(damaged):
             narrate(f"{slug}: files of it are missing or damaged; it is computed again if it is among those named")
         # As if it were of other weights: its sets are known, its results not.
         return {
             slug: replace(entry, params={}) if slug in damaged else entry
-            for slug, entry in self.dataset.ledger().items()
+            for slug, entry in self.dataset.ledger(partitions).items()
         }
 
     def carried(self, slug: str, requested: Collection[str]) -> list[TokenSet]:

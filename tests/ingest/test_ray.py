@@ -188,6 +188,26 @@ def dying_once(marker: Path) -> Callable[..., int]:
     return score_block
 
 
+def compacting_twice(marker: Path) -> Callable[..., float]:
+    """The task that compacts, whose process is killed the first time when all is written and nobody knows yet."""
+
+    def compact(*arguments: Any) -> float:
+        import os
+        import signal
+
+        from featdex.ingest import ray_tasks
+
+        seconds = ray_tasks.compact(*arguments)
+        try:
+            os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return seconds
+        os.kill(os.getpid(), signal.SIGKILL)
+        return seconds
+
+    return compact
+
+
 def test_a_task_killed_in_its_write_leaves_no_row_too_few_or_too_many(
     cluster: Any, tmp_path: Path, plain: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,6 +242,18 @@ def test_a_node_killed_under_way_changes_no_number(cluster: Any, tmp_path: Path,
     killer.join(30)
     assert killed.is_set()
     assert_same_rows(rows_of(place), rows_of(plain / "x.duckdb"))
+
+
+def test_a_compaction_that_nobody_heard_of_is_made_again(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marker, work = tmp_path / "died", jobs(tmp_path, 1, 60)
+    monkeypatch.setattr(ray_ingest, "compact", compacting_twice(marker))
+    assert on_ray(tmp_path / "ds", work) == Outcome(1, 0)
+    assert marker.exists()
+    here(tmp_path / "x.duckdb", work)
+    assert_same_rows(rows_of(tmp_path / "ds"), rows_of(tmp_path / "x.duckdb"))
+    assert not (tmp_path / "ds" / "work").exists()
 
 
 def test_more_sets_keep_those_that_are_there(cluster: Any, tmp_path: Path) -> None:
