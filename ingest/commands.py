@@ -150,6 +150,8 @@ def ingest_command(
     from .batches import known_batches, named_batch
     from .release_run import Asked, ingest_batches, show_plan
 
+    # Before the model is read, or fetched: a place that can't be is told at once.
+    dataset = None if to is None else Dataset.open_or_create(to, columns)
     if source is None:
         batches = known_batches(path, options, wait, allow_pickle=allow_pickle)
     else:
@@ -161,7 +163,7 @@ def ingest_command(
         wait,
         force,
         fail_fast,
-        dataset=None if to is None else Dataset.open_or_create(to, columns),
+        dataset=dataset,
         ray=ray,
         device=device,
         allow_pickle=allow_pickle,

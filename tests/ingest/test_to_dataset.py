@@ -186,7 +186,11 @@ def test_the_command_writes_datasets_on_disks_and_in_object_stores(
 
 @pytest.mark.parametrize("where", ["s3://no-such-bucket/x", "s3://", "ftp://host/x", "x.txt", "s3://bucket"])
 def test_a_place_that_cannot_be_is_one_line_at_once(
-    where: str, tmp_path: Path, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+    where: str,
+    tmp_path: Path,
+    object_store: ObjectStore,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "x.txt").write_text("x")
@@ -195,6 +199,10 @@ def test_a_place_that_cannot_be_is_one_line_at_once(
         into(where, jobs(tmp_path, [0]), sets(5))
     assert "\n" not in str(fault.value)
     assert where in str(fault.value) or isinstance(fault.value, UsageError)
+    # Before the model is looked for, which is not there.
+    assert run_command(["ingest", "mlp_neurons", "--model", "no.gguf", "--to", where]) in (1, 2)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "no.gguf" not in line
 
 
 def test_a_dataset_in_an_object_store_is_asked_as_any(
